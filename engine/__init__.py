@@ -1,0 +1,1 @@
+"""Answers a shopper: the pure library behind the API and the command line."""

@@ -1,0 +1,78 @@
+"""One query on its way through the stages, and the page it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.products import ProductStore
+from engine.types import Hit, Query, Ranking, Relevance, Rows, Stage, StageScore
+
+Probabilities = NDArray[np.float32]
+"""Class probabilities in the order of `Relevance`, shape (4,)."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """One query on its way through the stages."""
+
+    query: Query
+    rankings: dict[Stage, Ranking] = field(default_factory=dict)
+    probabilities: dict[int, Probabilities] = field(default_factory=dict)
+    """By row, for the products that were reranked."""
+    leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Products whose id, SKU or GTIN was asked for, and that may be shown."""
+
+    def page(
+        self, stage: Stage, k: int, offset: int, products: ProductStore
+    ) -> tuple[tuple[Hit, ...], int]:
+        """The hits of one page of a stage's ranking, and how many products were ranked."""
+        ranking = _lead(self.rankings[stage], self.leaders)
+        page = ranking.rows[offset : offset + k]
+        scores = ranking.scores[offset : offset + k]
+        found = [_by_stage(self.rankings, int(row)) for row in page]
+        hits = tuple(
+            Hit(
+                product=product,
+                rank=offset + place,
+                score=float(score),
+                stages=stages,
+                probabilities=_named(self.probabilities.get(int(row))),
+            )
+            for place, (row, score, product, stages) in enumerate(
+                zip(page, scores, products.fetch(page), found, strict=True), start=1
+            )
+        )
+        return hits, len(ranking)
+
+
+def _lead(ranking: Ranking, first: Rows) -> Ranking:
+    """The ranking, led by these products."""
+    if not len(first):
+        return ranking
+    others = ~np.isin(ranking.rows, first)
+    best = max(float(ranking.scores[0]), 0.0) if len(ranking) else 0.0
+    above = best + np.arange(len(first), 0, -1, dtype=np.float32)
+    return Ranking(
+        np.concatenate([first, ranking.rows[others]]),
+        np.concatenate([above, ranking.scores[others]]),
+    )
+
+
+def _by_stage(rankings: dict[Stage, Ranking], row: int) -> dict[Stage, StageScore]:
+    """The rank and score each stage that found it gave a product."""
+    found: dict[Stage, StageScore] = {}
+    for stage, ranking in rankings.items():
+        place = np.flatnonzero(ranking.rows == row)
+        if len(place):
+            found[stage] = StageScore(int(place[0]) + 1, float(ranking.scores[place[0]]))
+    return found
+
+
+def _named(probabilities: Probabilities | None) -> dict[Relevance, float] | None:
+    """Class probabilities by class."""
+    if probabilities is None:
+        return None
+    return {relevance: float(probabilities[relevance]) for relevance in Relevance}

@@ -1,0 +1,31 @@
+"""Arrays that lie in a snapshot: memory-mapped, never copied whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import SnapshotDamagedError
+
+
+def open_array(path: Path, dtype: type[np.generic], dimensions: int = 1) -> NDArray[Any]:
+    """The array in a `.npy` file, memory-mapped and read-only.
+
+    Raises:
+        SnapshotDamagedError: the file is missing, or holds something else.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise SnapshotDamagedError(
+            f"{path} does not hold an array ({error}). Roll back with: daogou snapshots rollback"
+        ) from error
+    if array.dtype != dtype or array.ndim != dimensions:
+        raise SnapshotDamagedError(
+            f"{path} holds {array.dtype} in {array.ndim} dimensions, not {np.dtype(dtype)} in "
+            f"{dimensions}. Roll back with: daogou snapshots rollback"
+        )
+    return array

@@ -1,0 +1,80 @@
+"""Every error daogou raises on purpose.
+
+* DaogouError
+  x CatalogError            a catalog file cannot be read as asked
+    · RejectedRowError      a row was rejected and the run is strict
+  x QueryError              the words of a query cannot be searched
+  x FilterError             a filter names an unknown field or an ill-typed value
+  x ModelError              a model folder is missing, foreign, damaged or does not fit
+    · MissingExtraError     the work needs an optional dependency that is not installed
+  x SnapshotError
+    · SnapshotNotFoundError no such store or snapshot
+    · SnapshotDamagedError  a file is missing, truncated or altered
+    · SnapshotSchemaError   written by an older or newer daogou
+    · StoreLockedError      another process is writing to the store
+  x EvaluationError         queries, judgments or run files do not fit together
+  x ProductNotFoundError    no product has that id
+
+A message says what is wrong, where (file, row, field) and what to do about it.
+"""
+
+
+class DaogouError(Exception):
+    """Base of every error daogou raises on purpose."""
+
+
+class CatalogError(DaogouError):
+    """A catalog file cannot be read as asked."""
+
+
+class RejectedRowError(CatalogError):
+    """A row was rejected and the run was asked to be strict."""
+
+
+class QueryError(DaogouError):
+    """The words of a query cannot be searched."""
+
+
+class FilterError(DaogouError):
+    """A filter names an unknown field or carries an ill-typed value."""
+
+
+class ModelError(DaogouError):
+    """A model folder is missing, foreign, damaged or does not fit the snapshot."""
+
+
+class MissingExtraError(ModelError):
+    """The work needs an optional dependency that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs an optional part. Install it with: pip install 'daogou[{extra}]'"
+        )
+
+
+class SnapshotError(DaogouError):
+    """A snapshot or its store cannot be used."""
+
+
+class SnapshotNotFoundError(SnapshotError):
+    """There is no such store or snapshot."""
+
+
+class SnapshotDamagedError(SnapshotError):
+    """A file of the snapshot is missing, truncated or altered."""
+
+
+class SnapshotSchemaError(SnapshotError):
+    """The snapshot was written by an older or newer daogou."""
+
+
+class StoreLockedError(SnapshotError):
+    """Another process is writing to the store."""
+
+
+class EvaluationError(DaogouError):
+    """Queries, judgments or run files do not fit together."""
+
+
+class ProductNotFoundError(DaogouError):
+    """No product of the snapshot has that id."""

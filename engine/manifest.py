@@ -1,0 +1,171 @@
+"""The manifest of a snapshot: what belongs to it, and whether that is still so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engine.checksums import FileEntry, sha256_of
+from engine.errors import SnapshotDamagedError, SnapshotNotFoundError, SnapshotSchemaError
+
+SCHEMA_VERSION = 1
+"""Raised whenever a snapshot written before can no longer be read."""
+
+MANIFEST = "manifest.json"
+CHECKSUM = "manifest.sha256"
+
+SMALL_FILE = 64 * 2**20
+"""Files up to this size (bytes) are checksummed at every open: about 30 ms for the largest."""
+
+_ROLL_BACK = "Roll back with: daogou snapshots rollback --store STORE"
+
+
+class ModelEntry(BaseModel):
+    """Which model a snapshot was made with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+    precision: str
+
+
+class Manifest(BaseModel):
+    """What a snapshot holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = "daogou-snapshot"
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    parent: str | None
+    created_at: datetime
+    daogou_version: str
+    source: str
+    products: int
+    rejected: int
+    dim: int
+    lexical_fingerprint: str
+    models: dict[str, ModelEntry]
+    files: dict[str, FileEntry]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files.values())
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Size and checksum of every file below the folder, by relative path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): FileEntry.of(path)
+        for path in paths
+        if path.name not in {MANIFEST, CHECKSUM} or path.parent != folder
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest and its checksum into the folder."""
+    content = manifest.model_dump_json(indent=1).encode()
+    (folder / MANIFEST).write_bytes(content)
+    line = f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n"
+    (folder / CHECKSUM).write_text(line, encoding="ascii")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a snapshot, checked against its own checksum.
+
+    Raises:
+        SnapshotNotFoundError: the folder is not there.
+        SnapshotDamagedError: the manifest is missing, altered or not one of ours.
+        SnapshotSchemaError: written by an older or newer daogou.
+    """
+    if not folder.is_dir():
+        raise SnapshotNotFoundError(f"there is no snapshot at {folder}")
+    try:
+        content = (folder / MANIFEST).read_bytes()
+        recorded = (folder / CHECKSUM).read_bytes()
+    except OSError as error:
+        raise SnapshotDamagedError(
+            f"{folder} is not a daogou snapshot: {error}. {_ROLL_BACK}"
+        ) from error
+    expected = f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n".encode()
+    if recorded != expected:
+        raise SnapshotDamagedError(
+            f"{folder / MANIFEST} was altered after it was written. {_ROLL_BACK}"
+        )
+    _check_schema(folder, content)
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise SnapshotDamagedError(
+            f"{folder / MANIFEST} is not a daogou manifest: {error}"
+        ) from error
+
+
+class _Header(BaseModel):
+    """The part of a manifest that every schema version shares."""
+
+    format: str
+    schema_version: int
+
+
+def _check_schema(folder: Path, content: bytes) -> None:
+    """Refuse what this version cannot read, before reading the rest."""
+    try:
+        header = _Header.model_validate_json(content)
+    except ValidationError as error:
+        raise SnapshotDamagedError(
+            f"{folder / MANIFEST} is not a daogou manifest: {error}"
+        ) from error
+    if header.format != "daogou-snapshot":
+        raise SnapshotDamagedError(f"{folder} holds a {header.format!r}, not a daogou snapshot")
+    if header.schema_version < SCHEMA_VERSION:
+        raise SnapshotSchemaError(
+            f"{folder} has schema {header.schema_version}, this daogou reads {SCHEMA_VERSION}. "
+            "Upgrade it by indexing the catalog again: daogou index CATALOG --store STORE"
+        )
+    if header.schema_version > SCHEMA_VERSION:
+        raise SnapshotSchemaError(
+            f"{folder} has schema {header.schema_version}, this daogou reads {SCHEMA_VERSION}. "
+            "Install a newer one: pip install --upgrade daogou"
+        )
+
+
+def damages(folder: Path, manifest: Manifest, *, every_byte: bool) -> Iterator[str]:
+    """What is wrong with the files, one sentence each; nothing when all is well.
+
+    Sizes are always compared, checksums for files up to `SMALL_FILE`, or for all with `every_byte`.
+    """
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(present - set(manifest.files) - {MANIFEST, CHECKSUM}):
+        yield f"{name} does not belong to it"
+    for name, entry in sorted(manifest.files.items()):
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != entry.size:
+                yield f"{name} has {size:,} bytes instead of {entry.size:,}"
+            elif (every_byte or size <= SMALL_FILE) and sha256_of(path) != entry.sha256:
+                yield f"{name} was altered"
+        except OSError as error:
+            yield f"{name} cannot be read: {error.strerror}"
+
+
+def check_files(folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
+    """Compare the files with the manifest.
+
+    Raises:
+        SnapshotDamagedError: names up to five damaged files.
+    """
+    found = list(damages(folder, manifest, every_byte=every_byte))
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise SnapshotDamagedError(
+            f"{folder} is damaged: {'; '.join(found[:5])}{more}. {_ROLL_BACK}"
+        )

@@ -1,0 +1,78 @@
+"""The seams of the engine: what a stage must offer to stand in the pipeline.
+
+One behavioural contract for each is in `tests/engine/contracts.py`; every implementation and every
+fake passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import Ranking, Rows, RowSet, Scores, Vectors
+
+
+class Encoder(Protocol):
+    """A bi-encoder: texts to unit vectors whose dot product is their similarity."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of weights, tokenizer, pooling, maximum length and passage template."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of queries, shape (len(texts), dim), float32, unit length."""
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of passages, shape (len(texts), dim), float32, unit length."""
+
+
+class Reranker(Protocol):
+    """A cross-encoder classifier over the four classes of `Relevance`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of weights, tokenizer, maximum length, calibration and passage template."""
+
+    def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
+        """Class probabilities of each (query, passage) pair.
+
+        Returns shape (pairs, 4), columns in the order of `Relevance` (grade 0 to 3), rows sum to 1.
+        A pair scores the same alone or in any batch (within 1e-3).
+        """
+
+
+class LexicalRetriever(Protocol):
+    """Keyword search over the snapshot's products."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of everything that decides a score: analyzer, fields, weights."""
+
+    def search(
+        self, queries: Sequence[str], depth: int, allowed: RowSet | None = None
+    ) -> list[Ranking]:
+        """The best `depth` products of each query that match at least one term.
+
+        With `allowed`, exactly the ranking without it, minus the rows outside the set, then cut to
+        `depth`: a narrow filter loses nothing.
+        """
+
+    def score(self, query: str, rows: Rows) -> Scores:
+        """The scores `search` would give these rows, 0 where nothing matches; (len(rows),)."""
+
+
+class DenseRetriever(Protocol):
+    """Nearest-neighbour search over the snapshot's vectors."""
+
+    def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
+        """The best `depth` products of each query vector; scores are cosines."""
+
+    def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
+        """Cosines of one query vector with these rows, shape (len(rows),)."""

@@ -1,0 +1,1 @@
+"""Finds products: lexical and dense retrieval, their fusion, and the filters over both."""

@@ -1,0 +1,269 @@
+"""Facet columns: for each field, which products hold which value.
+
+A column is a list of postings sorted by value: the rows of one brand, or of one price range, are
+one slice of a memory-mapped array. Text is compared case-folded; a category counts under each of
+its levels and under each path ("Kitchen", "Kettles", "Kitchen > Kettles"). Numbers and text of one
+field lie side by side, so that an attribute given as `9` here and `"9 W"` there loses neither.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+import unicodedata
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arrays import open_array
+from engine.database import ReadOnlyDatabase, create
+from engine.errors import FilterError
+from engine.types import AttributeValue, Product
+
+MAX_TERM_CHARS = 200
+"""Longer texts are prose, not facets: they cannot be filtered by."""
+
+FIELDS = (
+    "brand",
+    "color",
+    "category",
+    "currency",
+    "group_id",
+    "price",
+    "rating",
+    "rating_count",
+    "in_stock",
+)
+"""Fields of `Product` that can be filtered by; attributes come beside them."""
+
+ATTRIBUTE_PREFIX = "attributes."
+
+_SCHEMA = """
+CREATE TABLE field (name TEXT PRIMARY KEY, start INTEGER, stop INTEGER, terms INTEGER);
+CREATE TABLE term (field TEXT, value TEXT, display TEXT, start INTEGER, stop INTEGER,
+                   PRIMARY KEY (field, value)) WITHOUT ROWID;
+"""
+
+
+def fold(text: str) -> str:
+    """The form in which texts are compared: NFKC, case-folded, single-spaced."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def category_terms(category: tuple[str, ...]) -> Iterator[str]:
+    """Each level's name, and each path from the top: what a category can be chosen by."""
+    for depth, name in enumerate(category, start=1):
+        yield name
+        if depth > 1:
+            yield " > ".join(category[:depth])
+
+
+def facet_values(product: Product) -> Iterator[tuple[str, AttributeValue]]:
+    """Every (field, value) a filter may ask for."""
+    for name in ("brand", "color", "currency", "group_id"):
+        if text := getattr(product, name):
+            yield name, text
+    for name in ("price", "rating", "rating_count", "in_stock"):
+        if (value := getattr(product, name)) is not None:
+            yield name, value
+    yield "category", list(category_terms(product.category))
+    for name, value in product.attributes.items():
+        yield ATTRIBUTE_PREFIX + fold(name), value
+
+
+@dataclass(slots=True)
+class _Column:
+    """Postings of one field while it is being built: 8 bytes a term, 12 a number."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    displays: list[str] = field(default_factory=list)
+    term_rows: array[int] = field(default_factory=lambda: array("i"))
+    term_codes: array[int] = field(default_factory=lambda: array("i"))
+    number_rows: array[int] = field(default_factory=lambda: array("i"))
+    numbers: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, row: int, value: AttributeValue) -> None:
+        match value:
+            case list():
+                for item in dict.fromkeys(value):
+                    self.add(row, item)
+            case bool():
+                self._add_term(row, "true" if value else "false")
+            case str():
+                self._add_term(row, value)
+            case _:
+                self.number_rows.append(row)
+                self.numbers.append(float(value))
+
+    def _add_term(self, row: int, text: str) -> None:
+        term = fold(text)
+        if not term or len(term) > MAX_TERM_CHARS:
+            return
+        code = self.codes.setdefault(term, len(self.displays))
+        if code == len(self.displays):
+            self.displays.append(text)
+        self.term_rows.append(row)
+        self.term_codes.append(code)
+
+
+class FacetBuilder:
+    """Collects facet columns product by product, in row order, and writes them to a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._columns: dict[str, _Column] = {}
+
+    def add(self, row: int, product: Product) -> None:
+        """Note every value of the product."""
+        for name, value in facet_values(product):
+            self._columns.setdefault(name, _Column()).add(row, value)
+
+    def finish(self) -> None:
+        """Write `fields.sqlite` (the directory) and the arrays its slices point into."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        directory = create(self._folder / "fields.sqlite", _SCHEMA)
+        term_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        number_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        numbers: list[NDArray[np.float64]] = [np.empty(0)]
+        term_start = number_start = 0
+        for name, column in sorted(self._columns.items()):
+            rows, counts = _by_term(column)
+            _write_terms(directory, name, column, counts, term_start)
+            term_rows.append(rows)
+            order = np.argsort(np.frombuffer(column.numbers), kind="stable")
+            numbers.append(np.frombuffer(column.numbers)[order])
+            number_rows.append(np.frombuffer(column.number_rows, np.int32)[order])
+            number_stop = number_start + len(order)
+            directory.execute(
+                "INSERT INTO field VALUES (?, ?, ?, ?)",
+                (name, number_start, number_stop, len(column.displays)),
+            )
+            term_start, number_start = term_start + len(rows), number_stop
+        directory.execute("COMMIT")
+        directory.close()
+        np.save(self._folder / "term_rows.npy", np.concatenate(term_rows))
+        np.save(self._folder / "number_rows.npy", np.concatenate(number_rows))
+        np.save(self._folder / "numbers.npy", np.concatenate(numbers))
+
+
+def _by_term(column: _Column) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The column's rows grouped by term code, and how many each code has."""
+    codes = np.frombuffer(column.term_codes, dtype=np.int32)
+    rows = np.frombuffer(column.term_rows, dtype=np.int32)
+    return rows[np.argsort(codes, kind="stable")], np.bincount(
+        codes, minlength=len(column.displays)
+    )
+
+
+def _write_terms(
+    directory: sqlite3.Connection, name: str, column: _Column, counts: NDArray[np.int64], start: int
+) -> None:
+    """Write where each term's slice of `term_rows` begins and ends."""
+    stops = start + np.cumsum(counts)
+    directory.executemany(
+        "INSERT INTO term VALUES (?, ?, ?, ?, ?)",
+        (
+            (name, term, column.displays[code], int(stops[code] - counts[code]), int(stops[code]))
+            for term, code in sorted(column.codes.items())
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Where a field's numbers lie, and how many terms it has."""
+
+    start: int
+    stop: int
+    terms: int
+
+
+class Facets:
+    """Reads facet columns. Safe to use from many threads; postings stay in memory-mapped files."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.size = size
+        """How many products the snapshot has."""
+        self._directory = ReadOnlyDatabase(folder / "fields.sqlite")
+        self._fields: dict[str, _Field] = {
+            name: _Field(*place)
+            for name, *place in self._directory.execute(
+                "SELECT name, start, stop, terms FROM field"
+            )
+        }
+        self._term_rows = open_array(folder / "term_rows.npy", np.int32)
+        self._number_rows = open_array(folder / "number_rows.npy", np.int32)
+        self._numbers = open_array(folder / "numbers.npy", np.float64)
+
+    def field(self, name: str) -> str:
+        """The column a filter's field name stands for; attributes may be named bare.
+
+        Raises:
+            FilterError: no product has such a field.
+        """
+        folded = fold(name)
+        for column in (folded, ATTRIBUTE_PREFIX + folded):
+            if column in self._fields:
+                return column
+        if folded in FIELDS:
+            return folded  # known, but no product of this catalog carries it
+        names = {column.removeprefix(ATTRIBUTE_PREFIX) for column in self._fields}
+        close = difflib.get_close_matches(folded, names, n=3) or sorted(names & set(FIELDS))
+        raise FilterError(f"no product has a field {name!r}. Did you mean {', '.join(close)}?")
+
+    def holding(self, name: str, value: str | bool) -> NDArray[np.int32]:
+        """Rows whose field holds this value: text without case, numbers as numbers.
+
+        Raises:
+            FilterError: unknown field, a field of numbers only asked for a text, or a text longer
+                than `MAX_TERM_CHARS`.
+        """
+        column = self.field(name)
+        text = fold(value) if isinstance(value, str) else str(value).lower()
+        if len(text) > MAX_TERM_CHARS:
+            raise FilterError(
+                f"{name}: texts over {MAX_TERM_CHARS} characters are no filter values"
+            )
+        found = self._directory.execute(
+            "SELECT start, stop FROM term WHERE field = ? AND value = ?", (column, text)
+        ).fetchone()
+        rows = self._term_rows[slice(*found)] if found else self._term_rows[:0]
+        place = self._fields.get(column)
+        if place is None or place.start == place.stop:
+            return rows
+        number = _number(text)
+        if number is not None:
+            return np.concatenate([rows, self.within(name, number, number)])
+        if not place.terms:
+            raise FilterError(f"{name} holds numbers, not {value!r}. Give {name}=10..50")
+        return rows
+
+    def within(self, name: str, low: float | None, high: float | None) -> NDArray[np.int32]:
+        """Rows whose number lies within the bounds, both included.
+
+        Raises:
+            FilterError: unknown field, or one that holds no numbers.
+        """
+        column = self.field(name)
+        place = self._fields.get(column)
+        if place is None:
+            return self._number_rows[:0]
+        if place.start == place.stop:
+            raise FilterError(f"{name} holds no numbers to compare. Give {name}=VALUE")
+        numbers = self._numbers[place.start : place.stop]
+        start = 0 if low is None else int(np.searchsorted(numbers, low, side="left"))
+        stop = len(numbers) if high is None else int(np.searchsorted(numbers, high, side="right"))
+        return self._number_rows[place.start + start : place.start + max(start, stop)]
+
+
+def _number(text: str) -> float | None:
+    """The finite number a text spells, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None

@@ -1,0 +1,156 @@
+"""Filters: from what a user writes to the exact set of products allowed.
+
+The command line and `GET` write expressions, `POST` writes JSON; both become one `Filter`, and one
+function turns a `Filter` into a `RowSet`. Every retriever is given that set: they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import FilterError
+from engine.retrieval.facets import Facets
+from engine.types import And, AnyOf, Between, Filter, Not, Or, RowSet
+
+_EXPRESSION = re.compile(
+    r"\s*(?P<field>[^=<>!]+?)\s*(?P<operator><=|>=|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL
+)
+_RANGE = re.compile(r"(?P<low>[^.\s]\S*?)?\.\.(?P<high>\S+)?")
+_GRAMMAR = "Write field=value, field!=value, field<=9, field>=9 or field=1..9"
+
+
+def parse_filters(expressions: Sequence[str]) -> Filter:
+    """The filter that expressions such as `brand=Nike`, `price<=50` and `color!=red` stand for.
+
+    One field with several `=` values allows any of them; everything else must hold together.
+
+    Raises:
+        FilterError: an expression does not follow the grammar.
+    """
+    wanted: dict[str, list[str]] = {}
+    clauses: list[Filter] = []
+    for expression in expressions:
+        match = _EXPRESSION.fullmatch(expression)
+        if match is None or not match["value"]:
+            raise FilterError(f"cannot read the filter {expression!r}. {_GRAMMAR}")
+        name, operator, value = match["field"], match["operator"], match["value"]
+        span = _RANGE.fullmatch(value)
+        if operator == "!=":
+            clauses.append(Not(AnyOf(name, (value,))))
+        elif operator == "<=":
+            clauses.append(Between(name, high=_bound(name, value)))
+        elif operator == ">=":
+            clauses.append(Between(name, low=_bound(name, value)))
+        elif span and (span["low"] or span["high"]):
+            clauses.append(_between(name, span["low"], span["high"]))
+        else:
+            wanted.setdefault(name, []).append(value)
+    clauses += [AnyOf(name, tuple(values)) for name, values in wanted.items()]
+    return And(tuple(clauses))
+
+
+def _between(name: str, low: object, high: object) -> Between:
+    """The range a field must lie in; None leaves a side open."""
+    return Between(
+        name,
+        None if low is None else _bound(name, low),
+        None if high is None else _bound(name, high),
+    )
+
+
+def _bound(name: str, value: object) -> float:
+    """A finite number, or an error that names the field."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise FilterError(f"{name} is compared with {value!r}, which is no number. {_GRAMMAR}")
+
+
+def filter_from_json(value: object) -> Filter:
+    """The filter of a JSON object.
+
+    `{"brand": ["Nike", "Puma"], "price": {"gte": 10, "lte": 50}}`: every field must hold; a list
+    allows any of its values. `"and"` and `"or"` take a list of such objects, `"not"` takes one.
+
+    Raises:
+        FilterError: the value is not such an object.
+    """
+    if not isinstance(value, Mapping):
+        raise FilterError(f"filters must be a JSON object, not {type(value).__name__}")
+    return And(tuple(_clause(str(name), content) for name, content in value.items()))
+
+
+def _clause(name: str, content: object) -> Filter:
+    """One entry of a JSON filter."""
+    match name, content:
+        case "and" | "or", list():
+            clauses = tuple(filter_from_json(item) for item in content)
+            return And(clauses) if name == "and" else Or(clauses)
+        case "and" | "or", _:
+            raise FilterError(f"{name!r} takes a list of filters")
+        case "not", _:
+            return Not(filter_from_json(content))
+        case _, Mapping():
+            return _range_clause(name, content)
+        case _, list():
+            return AnyOf(name, tuple(_value(name, item) for item in content))
+        case _:
+            return AnyOf(name, (_value(name, content),))
+
+
+def _range_clause(name: str, content: Mapping[object, object]) -> Between:
+    """`{"gte": 10, "lte": 50}`, either side optional."""
+    unknown = set(content) - {"gte", "lte"}
+    if unknown or not content:
+        raise FilterError(f"{name}: a range takes gte and lte, not {sorted(map(str, unknown))}")
+    return _between(name, content.get("gte"), content.get("lte"))
+
+
+def _value(name: str, value: object) -> str | bool:
+    """A text, boolean or number as filters compare it."""
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float) and math.isfinite(value):
+        return repr(value)
+    raise FilterError(f"{name}: {value!r} is not a text, number, boolean or list of them")
+
+
+def allowed_rows(condition: Filter, facets: Facets) -> RowSet:
+    """Exactly the products that pass the filter.
+
+    Raises:
+        FilterError: unknown field or ill-typed value.
+    """
+    return RowSet(_mask(condition, facets))
+
+
+def _mask(condition: Filter, facets: Facets) -> NDArray[np.bool_]:
+    """Which products pass, shape (products,)."""
+    match condition:
+        case AnyOf(name, values):
+            mask = np.zeros(facets.size, dtype=np.bool_)
+            facets.field(name)  # an unknown field is an error even with no value asked for
+            for value in values:
+                mask[facets.holding(name, value)] = True
+            return mask
+        case Between(name, low, high):
+            mask = np.zeros(facets.size, dtype=np.bool_)
+            mask[facets.within(name, low, high)] = True
+            return mask
+        case And(clauses):
+            masks = [_mask(clause, facets) for clause in clauses]
+            return np.logical_and.reduce(masks) if masks else np.ones(facets.size, dtype=np.bool_)
+        case Or(clauses):
+            masks = [_mask(clause, facets) for clause in clauses]
+            return np.logical_or.reduce(masks) if masks else np.zeros(facets.size, dtype=np.bool_)
+        case Not(clause):
+            return ~_mask(clause, facets)

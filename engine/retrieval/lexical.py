@@ -1,0 +1,226 @@
+"""Keyword search: BM25 over one weighted bag of terms a product, in a tantivy index.
+
+A field of weight w stands w times in the product's bag (BM25F with one length normalisation;
+Robertson, Zaragoza and Taylor 2004), so a term has one posting list whatever fields hold it.
+tantivy keeps compressed, memory-mapped postings and fixes k1 = 1.2, b = 0.75.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+from tantivy import Occur
+from tantivy import Query as Clause
+
+from engine.analysis import ANALYZER, STOPWORDS, analyze
+from engine.errors import SnapshotDamagedError, SnapshotSchemaError
+from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
+
+_WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
+_SCORING = "tantivy bm25 k1=1.2 b=0.75"
+_BAG = "1"  # raise it with any change to which texts a product's bag holds
+FINGERPRINT = hashlib.sha256(f"{ANALYZER}|{_BAG}|{_WEIGHTS}|{_SCORING}".encode()).hexdigest()
+"""Of everything that decides a score: analyzer, fields, weights, formula."""
+
+_ROW, _TEXT = "row", "text"
+_ABOUT = "lexical.json"
+_WRITER_LOCK, _META_LOCK = ".tantivy-writer.lock", ".tantivy-meta.lock"
+_HEAP = 256_000_000  # bytes of postings held before a segment is written
+
+_MAX_TERMS = 64
+_ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
+
+
+def _attribute_text(name: str, value: AttributeValue) -> str:
+    """Name and value; a flag that is off says nothing."""
+    if isinstance(value, bool):
+        return name if value else ""
+    words = value if isinstance(value, list) else [value]
+    return " ".join([name, *map(str, words)])
+
+
+def _plain_texts(product: Product) -> Iterator[str]:
+    """The texts of weight 1."""
+    yield from product.category
+    yield from product.bullet_points
+    yield product.description
+    yield from (_attribute_text(name, value) for name, value in product.attributes.items())
+    yield product.sku
+    yield product.gtin
+
+
+def _bag(product: Product) -> list[str]:
+    """The product's terms, each as often as its fields weigh."""
+    terms = [term for text in _plain_texts(product) for term in analyze(text)]
+    for field, weight in _WEIGHTS.items():
+        terms += analyze(getattr(product, field)) * weight
+    return terms
+
+
+class LexicalBuilder:
+    """Writes a lexical index, one product at a time, in constant memory.
+
+    One writing thread: the same products in the same order give the same ranking anywhere.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        schema = tantivy.SchemaBuilder()
+        schema.add_unsigned_field(_ROW, indexed=True, fast=True)
+        schema.add_text_field(_TEXT, tokenizer_name="terms", index_option="freq")
+        folder.mkdir(parents=True, exist_ok=True)
+        index = tantivy.Index(schema.build(), str(folder), reuse=False)
+        terms = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+        index.register_tokenizer("terms", terms)
+        self._folder = folder
+        self._index = index
+        self._writer = index.writer(_HEAP, num_threads=1)
+        self._count = 0
+
+    def add(self, row: int, product: Product) -> None:
+        """Index the product under its row."""
+        document = tantivy.Document()
+        document.add_unsigned(_ROW, row)
+        document.add_text(_TEXT, " ".join(_bag(product)))
+        self._writer.add_document(document)
+        self._count += 1
+
+    def finish(self) -> None:
+        """Write, merge and close the index. Its files do not change after."""
+        self._writer.commit()
+        self._writer.wait_merging_threads()
+        about = self._folder / _ABOUT
+        values = {"fingerprint": FINGERPRINT, "products": self._count}
+        about.write_text(json.dumps(values), encoding="utf-8")
+        (self._folder / _WRITER_LOCK).unlink(missing_ok=True)
+        # Opening an index makes this empty file: with it the set of files stays the same.
+        (self._folder / _META_LOCK).touch()
+        # tantivy lets only the writing user read some; who serves may be another.
+        for path in self._folder.iterdir():
+            path.chmod(about.stat().st_mode)
+
+
+class LexicalIndex:
+    """A finished lexical index, memory-mapped. Safe for concurrent searches."""
+
+    def __init__(self, index: tantivy.Index, id_rank: NDArray[np.int32]) -> None:
+        self._schema = index.schema
+        self._searcher = index.searcher()
+        self._id_rank = id_rank
+
+    @classmethod
+    def open(cls, folder: Path, id_rank: NDArray[np.int32]) -> LexicalIndex:
+        """The index in the folder; `id_rank[row]` is a product id's place in ascending id order.
+
+        Raises:
+            SnapshotDamagedError: the folder holds no index, a damaged one or one of other products.
+            SnapshotSchemaError: written by another version of analyzer, fields or scoring.
+        """
+        cure = "Roll back with `daogou snapshots rollback`, or index the catalog again"
+        try:
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            fingerprint, products = about["fingerprint"], int(about["products"])
+            if fingerprint != FINGERPRINT:
+                raise SnapshotSchemaError(
+                    f"{folder}: keyword index made by another version of daogou. "
+                    "Index the catalog again: daogou index"
+                )
+            index = cls(tantivy.Index.open(str(folder)), id_rank)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SnapshotDamagedError(
+                f"{folder}: not a keyword index ({error}). {cure}"
+            ) from error
+        if not products == index._searcher.num_docs == len(id_rank):
+            raise SnapshotDamagedError(
+                f"{folder}: {index._searcher.num_docs:,} products in the keyword index, "
+                f"{products:,} written, {len(id_rank):,} in the snapshot. {cure}"
+            )
+        return index
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of everything that decides a score: analyzer, fields, weights, formula."""
+        return FINGERPRINT
+
+    def search(
+        self, queries: Sequence[str], depth: int, allowed: RowSet | None = None
+    ) -> list[Ranking]:
+        """The best `depth` products of each query that match at least one term.
+
+        With `allowed`, exactly the ranking without it, minus the rows outside the set, then cut.
+        Very long queries count their 64 rarest terms.
+        """
+        return [self._search(query, depth, allowed) for query in queries]
+
+    def score(self, query: str, rows: Rows) -> Scores:
+        """The scores `search` would give these rows, 0 without a match; shape (len(rows),)."""
+        distinct, places = np.unique(rows, return_inverse=True)
+        scores = np.zeros(len(distinct), dtype=np.float32)
+        clause = self._clause(query)
+        if clause is not None and len(distinct):
+            found = self._within(clause, distinct)
+            scores[np.searchsorted(distinct, found.rows)] = found.scores
+        return scores[places]
+
+    def _search(self, query: str, depth: int, allowed: RowSet | None) -> Ranking:
+        clause = self._clause(query)
+        size = len(self._id_rank)
+        passing = size if allowed is None else len(allowed)
+        if clause is None or not passing or depth < 1:
+            return Ranking.empty()
+        limit = min(size, 2 * depth * size // passing)
+        while True:
+            if allowed is not None and passing * _ROW_COST <= limit:
+                return self._within(clause, allowed.rows).top(depth)
+            hits = self._collect(clause, limit)
+            kept = hits if allowed is None else _among(hits, allowed)
+            exhausted = len(hits) < limit or limit >= size
+            # Rows that tie with the last place may be uncollected unless a lower score was seen.
+            if exhausted or (len(kept) >= depth and hits.scores[-1] < kept.scores[depth - 1]):
+                return kept.top(depth)
+            limit = min(size, 4 * limit)
+
+    def _clause(self, query: str) -> Clause | None:
+        """Any of the query's terms; None where it has none.
+
+        tantivy adds the terms' scores in the order of the clauses, so a product's score is the same
+        to the last bit however the search came to it.
+        """
+        clauses = [
+            Clause.term_query(self._schema, _TEXT, term, "freq") for term in self._terms(query)
+        ]
+        return Clause.boolean_query([(Occur.Should, each) for each in clauses]) if clauses else None
+
+    def _terms(self, query: str) -> list[str]:
+        """The distinct terms to look for: no function words beside others, at most 64."""
+        terms = list(dict.fromkeys(analyze(query)))
+        terms = [term for term in terms if term not in STOPWORDS] or terms
+        if len(terms) > _MAX_TERMS:
+            frequency = {term: self._searcher.doc_freq(_TEXT, term) for term in terms}
+            terms = [term for term in terms if frequency[term]]
+            terms = sorted(terms, key=frequency.__getitem__)[:_MAX_TERMS]
+        return terms
+
+    def _within(self, clause: Clause, rows: Rows) -> Ranking:
+        """The ranking of exactly these rows."""
+        only = Clause.term_set_query(self._schema, _ROW, rows.tolist())
+        both = [(Occur.Must, Clause.const_score_query(only, 0.0)), (Occur.Must, clause)]
+        return self._collect(Clause.boolean_query(both), len(rows))
+
+    def _collect(self, clause: Clause, limit: int) -> Ranking:
+        """The `limit` best hits; which of those tied at the end are among them is arbitrary."""
+        hits = self._searcher.search(clause, limit, count=False).hits
+        addresses = [address for _, address in hits]
+        rows = np.array(self._searcher.fast_field_values(_ROW, addresses), dtype=np.int64)
+        scores = np.array([score for score, _ in hits], dtype=np.float32)
+        return Ranking.sort(rows, scores, self._id_rank)
+
+
+def _among(ranking: Ranking, allowed: RowSet) -> Ranking:
+    kept = allowed.mask[ranking.rows]
+    return Ranking(ranking.rows[kept], ranking.scores[kept])

@@ -1,0 +1,263 @@
+"""The pipeline: a shopper's words in, a page of products out.
+
+    words → understand → keyword and vector search → fusion → reranking → page
+
+The API, the command line, the evaluation and the benchmarks all call `SearchEngine.search_many`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.answer import Answer
+from engine.clock import Clock
+from engine.errors import ModelError, ProductNotFoundError
+from engine.protocols import Reranker
+from engine.retrieval.filters import allowed_rows
+from engine.retrieval.fusion import fuse
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.store import SnapshotStore
+from engine.text import passage
+from engine.types import (
+    Filter,
+    Product,
+    Ranking,
+    Rows,
+    RowSet,
+    Scores,
+    SearchResult,
+    Stage,
+)
+from engine.understand import understand
+
+GAINS = np.array([0.0, 0.01, 0.1, 1.0], dtype=np.float32)
+"""What a product of each class is worth, grade 0 to 3 (ESCI's task 1, Reddy et al. 2022)."""
+
+
+class SearchEngine:
+    """Searches one snapshot. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+        self.snapshot = snapshot
+        self.settings = settings
+
+    @classmethod
+    def open(cls, store: Path, settings: Settings | None = None) -> SearchEngine:
+        """An engine over the store's current snapshot, warm: its first search is as fast as any.
+
+        Raises:
+            SnapshotError: nothing published, or the snapshot is damaged.
+            ModelError: a model does not fit the snapshot.
+        """
+        settings = settings or Settings()
+        engine = cls(
+            Snapshot.open(SnapshotStore(store).current(), threads=settings.threads), settings
+        )
+        _ = engine.snapshot.facets
+        engine.search("warm up", k=1)
+        return engine
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages this snapshot offers, in order."""
+        has_reranker = "reranker" in self.snapshot.manifest.models
+        return tuple(stage for stage in Stage if stage is not Stage.RERANKED or has_reranker)
+
+    @property
+    def default_stage(self) -> Stage:
+        """The stage whose ranking is returned when none is asked for."""
+        reranks = self.settings.rerank and Stage.RERANKED in self.stages
+        return Stage.RERANKED if reranks else Stage.FUSED
+
+    def product(self, product_id: str) -> Product:
+        """The product with this id.
+
+        Raises:
+            ProductNotFoundError: the snapshot has none.
+        """
+        (row,) = self.snapshot.products.rows_of([product_id])
+        if row is None:
+            raise ProductNotFoundError(f"no product has the id {product_id!r}")
+        return self.snapshot.products.fetch([row])[0]
+
+    def search(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+    ) -> SearchResult:
+        """The `k` best products for a shopper's words, after skipping `offset`.
+
+        Raises:
+            QueryError: empty or too long.
+            FilterError: unknown field or ill-typed value.
+            ModelError: reranking was asked for and the snapshot has no reranker.
+        """
+        return self.search_many([text], k=k, offset=offset, filters=filters, stage=stage)[0]
+
+    def search_many(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        candidates: Sequence[Sequence[str]] | None = None,
+    ) -> list[SearchResult]:
+        """`search` for many queries at once: the same answers, sooner.
+
+        With `candidates`, the product ids to rank for each query: all of them are ranked, by the
+        same stages, and nothing besides; ids the snapshot lacks are left out.
+
+        Raises:
+            QueryError, FilterError, ModelError: as `search`.
+        """
+        stage = stage or self.default_stage
+        clock = Clock(len(texts))
+        with clock.measure("understand"):
+            answers = [
+                Answer(
+                    understand(
+                        text, self.snapshot.products, max_chars=self.settings.max_query_chars
+                    )
+                )
+                for text in texts
+            ]
+            allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
+        if candidates is None:
+            self._retrieve(answers, stage, allowed, clock)
+        else:
+            self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
+        if stage is Stage.RERANKED:
+            with clock.measure(Stage.RERANKED):
+                self._rerank(answers, everything=candidates is not None)
+        with clock.measure("fetch"):
+            pages = [answer.page(stage, k, offset, self.snapshot.products) for answer in answers]
+        timings = clock.milliseconds()
+        return [
+            SearchResult(
+                query=answer.query,
+                query_id=uuid.uuid4().hex,
+                snapshot_id=self.snapshot.id,
+                stage=stage,
+                hits=hits,
+                candidates=total,
+                timings=timings,
+            )
+            for answer, (hits, total) in zip(answers, pages, strict=True)
+        ]
+
+    def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
+        """The rows of given candidates: each once, without those a filter excludes."""
+        found = [row for row in self.snapshot.products.rows_of(ids) if row is not None]
+        rows = np.unique(np.array(found, dtype=np.int64))
+        return rows if allowed is None else rows[allowed.mask[rows]]
+
+    def _retrieve(
+        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, clock: Clock
+    ) -> None:
+        """Fill in the rankings of the retrieval stages, as far as `stage` needs them."""
+        texts = [answer.query.text for answer in answers]
+        for answer in answers:
+            exact = np.array(answer.query.exact_rows, dtype=np.int64)
+            answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
+        if stage is not Stage.DENSE:
+            with clock.measure(Stage.LEXICAL):
+                found = self.snapshot.lexical.search(texts, self.settings.lexical_depth, allowed)
+            for answer, ranking in zip(answers, found, strict=True):
+                answer.rankings[Stage.LEXICAL] = ranking
+        if stage is Stage.LEXICAL:
+            return
+        with clock.measure("encode"):
+            vectors = self.snapshot.encoder.encode_queries(texts)
+        with clock.measure(Stage.DENSE):
+            found = self.snapshot.dense.search(vectors, self.settings.dense_depth, allowed)
+        for answer, ranking in zip(answers, found, strict=True):
+            answer.rankings[Stage.DENSE] = ranking
+        if stage is Stage.DENSE:
+            return
+        with clock.measure(Stage.FUSED):
+            for answer, vector in zip(answers, vectors, strict=True):
+                self._fuse(answer, vector)
+
+    def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
+        """Rank what either retriever found by both their scores."""
+        lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
+        rows = np.union1d(lexical.rows, dense.rows)
+        keyword = np.zeros(len(rows), dtype=np.float32)
+        keyword[np.searchsorted(rows, lexical.rows)] = lexical.scores
+        if (
+            len(lexical) == self.settings.lexical_depth
+        ):  # else no other product has any of the words
+            unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
+            keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
+        scores = fuse(keyword, self.snapshot.dense.score(vector, rows))
+        answer.rankings[Stage.FUSED] = self._ranking(rows, scores)
+
+    def _score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
+        """Fill in the rankings of given candidates: every one of them, nothing besides."""
+        with clock.measure("encode"):
+            vectors = self.snapshot.encoder.encode_queries(
+                [answer.query.text for answer in answers]
+            )
+        for answer, rows, vector in zip(answers, candidates, vectors, strict=True):
+            exact = np.array(answer.query.exact_rows, dtype=np.int64)
+            answer.leaders = exact[np.isin(exact, rows)]
+            with clock.measure(Stage.LEXICAL):
+                keyword = self.snapshot.lexical.score(answer.query.text, rows)
+            with clock.measure(Stage.DENSE):
+                cosine = self.snapshot.dense.score(vector, rows)
+            answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
+            answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
+            answer.rankings[Stage.FUSED] = self._ranking(rows, fuse(keyword, cosine))
+
+    def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
+        return Ranking.sort(rows, scores, self.snapshot.id_rank)
+
+    def _rerank(self, answers: Sequence[Answer], *, everything: bool) -> None:
+        """Order the head of each fused ranking by expected gain; the rest follows as it was."""
+        reranker = self._reranker()
+        heads = [
+            answer.rankings[Stage.FUSED].top(
+                len(self.snapshot) if everything else self.settings.rerank_depth
+            )
+            for answer in answers
+        ]
+        rows = np.concatenate([head.rows for head in heads])
+        passages = [passage(product) for product in self.snapshot.products.fetch(rows)]
+        texts = [
+            answer.query.text
+            for answer, head in zip(answers, heads, strict=True)
+            for _ in head.rows
+        ]
+        probabilities = reranker.classify(texts, passages)  # (pairs, 4)
+        start = 0
+        for answer, head in zip(answers, heads, strict=True):
+            own = probabilities[start : start + len(head)]
+            start += len(head)
+            answer.probabilities = dict(zip(head.rows.tolist(), own, strict=True))
+            reranked = self._ranking(head.rows, own @ GAINS)
+            rest = answer.rankings[Stage.FUSED].rows[len(head) :]
+            below = -np.arange(1, len(rest) + 1, dtype=np.float32)  # gains are never negative
+            answer.rankings[Stage.RERANKED] = Ranking(
+                np.concatenate([reranked.rows, rest]), np.concatenate([reranked.scores, below])
+            )
+
+    def _reranker(self) -> Reranker:
+        reranker = self.snapshot.reranker
+        if reranker is None:
+            raise ModelError(
+                f"snapshot {self.snapshot.id} has no reranker. "
+                "Index with one: daogou index CATALOG --store STORE --reranker DIR"
+            )
+        return reranker

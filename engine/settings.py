@@ -1,0 +1,34 @@
+"""One frozen set of options, read once and passed in; never a global."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Options of the engine and the API.
+
+    Each may be given by environment variable with the prefix `DAOGOU_`, for example
+    `DAOGOU_STORE=/var/lib/daogou`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DAOGOU_", frozen=True, extra="ignore")
+
+    store: Path = Field(default=Path("store"), description="Folder of the snapshots.")
+    threads: int = Field(default=0, ge=0, description="Inference threads; 0 takes every core.")
+    lexical_depth: int = Field(
+        default=200, ge=1, le=10_000, description="Candidates keyword search brings."
+    )
+    dense_depth: int = Field(
+        default=200, ge=1, le=10_000, description="Candidates vector search brings."
+    )
+    rerank_depth: int = Field(default=50, ge=1, le=1_000, description="Candidates reranked.")
+    rerank: bool = Field(
+        default=False, description="Rerank by default where the snapshot holds a reranker."
+    )
+    max_query_chars: int = Field(default=1_000, ge=1, description="Longer queries are refused.")
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on.")

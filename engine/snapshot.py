@@ -1,0 +1,124 @@
+"""One snapshot: everything needed to answer, in one folder that never changes.
+
+manifest.json      what is inside: schema, models, counts, size and SHA-256 of every file
+manifest.sha256    the manifest's own checksum, in the form `sha256sum -c` reads
+products.sqlite    the products, by row
+id_rank.npy        int32 (products,): the product id's place in ascending order
+vectors.npy        float16 (products, dim): the truth that dense indexes are derived from
+lexical/           the keyword index
+facets/            what filters read
+models/encoder/    the serving model the vectors were made with, and its tokenizer
+models/reranker/   the cross-encoder, where the shop has one
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arrays import open_array
+from engine.errors import ModelError
+from engine.manifest import Manifest, check_files, read_manifest
+from engine.models.encoder import load_encoder
+from engine.models.reranker import load_reranker
+from engine.products import ProductStore
+from engine.protocols import DenseRetriever, Encoder, LexicalRetriever, Reranker
+from engine.retrieval.dense import ExactIndex, StoredVectors, open_vectors
+from engine.retrieval.facets import Facets
+from engine.retrieval.lexical import LexicalIndex
+
+
+class Snapshot:
+    """An open snapshot: its parts, loaded when first asked for and then kept.
+
+    `open` is the way in; it checks the manifest, every size, and every small file's checksum.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, threads: int = 0) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._threads = threads
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int = 0) -> Snapshot:
+        """The snapshot in this folder, ready to answer.
+
+        Raises:
+            SnapshotError: missing, damaged, foreign, or of another schema.
+            ModelError: its encoder is not the one that made its vectors.
+        """
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, every_byte=False)
+        return cls(folder, manifest, threads=threads)
+
+    @property
+    def id(self) -> str:
+        """Name of the snapshot in its store."""
+        return self.manifest.id
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was built, in UTC."""
+        return self.manifest.created_at
+
+    def __len__(self) -> int:
+        return self.manifest.products
+
+    @cached_property
+    def products(self) -> ProductStore:
+        """Products by row and by id."""
+        return ProductStore(self.folder / "products.sqlite")
+
+    @cached_property
+    def id_rank(self) -> NDArray[np.int32]:
+        """For each row, its product id's place in ascending order; shape (products,)."""
+        return open_array(self.folder / "id_rank.npy", np.int32)
+
+    @cached_property
+    def lexical(self) -> LexicalRetriever:
+        """Keyword search."""
+        return LexicalIndex.open(self.folder / "lexical", self.id_rank)
+
+    @cached_property
+    def vectors(self) -> StoredVectors:
+        """The products' vectors, memory-mapped; shape (products, dim)."""
+        return open_vectors(self.folder / "vectors.npy")
+
+    @cached_property
+    def dense(self) -> DenseRetriever:
+        """Vector search."""
+        return ExactIndex(self.vectors, self.id_rank)
+
+    @cached_property
+    def facets(self) -> Facets:
+        """What filters read."""
+        return Facets(self.folder / "facets", len(self))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The bi-encoder the vectors were made with."""
+        encoder = load_encoder(self.folder / "models" / "encoder", threads=self._threads)
+        self._check_model("encoder", encoder.fingerprint)
+        return encoder
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The cross-encoder, or None where the snapshot holds none."""
+        if "reranker" not in self.manifest.models:
+            return None
+        reranker = load_reranker(self.folder / "models" / "reranker", threads=self._threads)
+        self._check_model("reranker", reranker.fingerprint)
+        return reranker
+
+    def _check_model(self, kind: str, fingerprint: str) -> None:
+        """Vectors queried with another model's fingerprint would rank nonsense."""
+        recorded = self.manifest.models[kind].fingerprint
+        if fingerprint != recorded:
+            raise ModelError(
+                f"the {kind} in {self.folder} has fingerprint {fingerprint[:12]}, "
+                f"the snapshot was made with {recorded[:12]}. Index the catalog again: daogou index CATALOG --store STORE"
+            )

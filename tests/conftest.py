@@ -1,0 +1,65 @@
+"""What every test shares: where the public data lies, and that CI skips nothing in silence."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.build import index_catalog
+from tests.shop import write_catalog
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+ALLOWED_SKIPS = REPOSITORY / "tests" / "allowed_skips.txt"
+
+_unlisted_skips: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets, read in place."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the public data sets are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def _allowed() -> Iterator[str]:
+    for line in ALLOWED_SKIPS.read_text(encoding="utf-8").splitlines():
+        pattern = line.partition("#")[0].strip()
+        if pattern:
+            yield pattern
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember skips that nobody listed."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        listed = any(fnmatch.fnmatch(report.nodeid, pattern) for pattern in _allowed())
+        if not listed:
+            _unlisted_skips.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, a skip that is not listed in `allowed_skips.txt` fails the run."""
+    if os.environ.get("CI") and _unlisted_skips and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which skips failed the run."""
+    if os.environ.get("CI") and _unlisted_skips:
+        terminalreporter.section("skips not listed in tests/allowed_skips.txt", red=True)
+        for nodeid in _unlisted_skips:
+            terminalreporter.line(nodeid)
+
+
+@pytest.fixture(scope="session")
+def shop_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that serves the small shop, indexed with the shipped encoder. Do not write to it."""
+    folder = tmp_path_factory.mktemp("shop")
+    index_catalog(write_catalog(folder / "catalog.jsonl"), folder / "store")
+    return folder / "store"

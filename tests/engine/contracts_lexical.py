@@ -1,0 +1,111 @@
+"""What every `LexicalRetriever` must do, whatever stands behind it.
+
+A test class inherits the contract and gives the fixture `build`: products in row order → retriever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from engine.protocols import LexicalRetriever
+from engine.types import Product, Ranking, RowSet
+
+Build = Callable[[Sequence[Product]], LexicalRetriever]
+
+SHELF = [
+    Product("p6", "Stainless steel frying pan, 12-inch", brand="Tramontina"),
+    Product("p5", "Frying pan", description="A pan for frying. Not for the oven."),
+    Product("p4", "Bluetooth headphones WH-1000XM4", brand="Sony", color="Black"),
+    Product("p3", "Dog bowl", color="Red"),
+    Product("p2", "Dog bowl", color="Red"),
+    Product("p1", "Dog bowl", color="Red"),
+]
+
+
+def same(one: Ranking, other: Ranking) -> None:
+    """The rankings are equal to the last bit."""
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def reference(retriever: LexicalRetriever, query: str, size: int, allowed: RowSet) -> Ranking:
+    """The whole ranking, minus the rows outside the set."""
+    [whole] = retriever.search([query], size)
+    kept = allowed.mask[whole.rows]
+    return Ranking(whole.rows[kept], whole.scores[kept])
+
+
+class LexicalContract:
+    """The checks."""
+
+    @pytest.fixture
+    def shelf(self, build: Build) -> LexicalRetriever:
+        return build(SHELF)
+
+    @pytest.mark.parametrize(
+        ("query", "row"),
+        [("12in steel pan", 0), ("frying", 1), ("wh1000xm4", 2), ("SONY black headphone", 2)],
+    )
+    def test_the_product_asked_for_is_first(
+        self, shelf: LexicalRetriever, query: str, row: int
+    ) -> None:
+        [ranking] = shelf.search([query], 3)
+        assert ranking.rows[0] == row
+
+    def test_ties_go_by_ascending_product_id_at_any_depth(self, shelf: LexicalRetriever) -> None:
+        for depth, rows in [(1, [5]), (2, [5, 4]), (3, [5, 4, 3]), (9, [5, 4, 3])]:
+            [ranking] = shelf.search(["dog bowl"], depth)
+            assert ranking.rows.tolist() == rows
+
+    def test_queries_are_answered_in_order_and_alone_as_together(
+        self, shelf: LexicalRetriever
+    ) -> None:
+        queries = ["dog", "nothing of the sort", "pan"]
+        together = shelf.search(queries, 5)
+        assert [len(ranking) for ranking in together] == [3, 0, 2]
+        for query, ranking in zip(queries, together, strict=True):
+            same(shelf.search([query], 5)[0], ranking)
+
+    def test_no_query_no_ranking(self, shelf: LexicalRetriever) -> None:
+        assert shelf.search([], 5) == []
+
+    @pytest.mark.parametrize("query", ["", "   ", "\x00", "😀", "\ud800", "unheardof", "!!"])
+    def test_nothing_to_look_for_finds_nothing(self, shelf: LexicalRetriever, query: str) -> None:
+        [ranking] = shelf.search([query], 5)
+        assert len(ranking) == 0
+        assert shelf.score(query, np.arange(3)).tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize(
+        "query", ["text:dog AND -bowl", 'dog" OR (row:*', "dog^9 \\", "+dog [a TO z]"]
+    )
+    def test_query_language_has_no_power(self, shelf: LexicalRetriever, query: str) -> None:
+        [ranking] = shelf.search([query], 3)
+        assert ranking.rows.tolist() == [5, 4, 3]
+
+    def test_a_filter_takes_away_and_reorders_nothing(self, shelf: LexicalRetriever) -> None:
+        allowed = RowSet.of(np.array([1, 3, 4]), len(SHELF))
+        [dogs, pans] = shelf.search(["dog bowl", "steel pan"], 9, allowed)
+        assert dogs.rows.tolist() == [4, 3]
+        assert pans.rows.tolist() == [1]
+        [none] = shelf.search(["dog"], 5, RowSet.of(np.array([0]), len(SHELF)))
+        assert len(none) == 0
+        [nowhere] = shelf.search(["dog"], 5, RowSet.of(np.array([], dtype=np.int64), len(SHELF)))
+        assert len(nowhere) == 0
+
+    def test_scores_are_those_of_search_in_the_order_asked(self, shelf: LexicalRetriever) -> None:
+        query = "red frying pan steel"
+        [ranking] = shelf.search([query], 9)
+        expected = dict(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
+        rows = np.array([5, 2, 0, 1, 0])
+        scores = shelf.score(query, rows)
+        assert scores.dtype == np.float32
+        assert scores.tolist() == [expected.get(row, 0.0) for row in rows.tolist()]
+        assert shelf.score(query, np.array([], dtype=np.int64)).shape == (0,)
+
+    def test_fingerprint_is_a_steady_hex_digest(self, build: Build) -> None:
+        first, second = build(SHELF).fingerprint, build(SHELF[:1]).fingerprint
+        assert first == second
+        assert int(first, 16) >= 0

@@ -1,0 +1,192 @@
+"""Filters exclude exactly: every way to write one, against a reading of the products themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import FilterError, SnapshotDamagedError
+from engine.retrieval.facets import FacetBuilder, Facets
+from engine.retrieval.filters import allowed_rows, filter_from_json, parse_filters
+from engine.types import And, AnyOf, Between, Filter, Not, Or, Product
+
+PRODUCTS = [
+    Product(
+        id="0", title="a", brand="Nike", price=10.0, category=("Shoes", "Running"), in_stock=True,
+        attributes={"Size": 9, "waterproof": True},
+    ),
+    Product(
+        id="1", title="b", brand="NIKE", price=50.0, category=("Shoes", "Hiking"), in_stock=False,
+        attributes={"Size": "9 W", "material": ["leather", "wool"]},
+    ),
+    Product(
+        id="2", title="c", brand="Puma", price=50.01, category=("Bags",), color="Red",
+        attributes={"Size": 10.5, "brand": "inner"},
+    ),
+    Product(id="3", title="d", attributes={"waterproof": False, "note": "x" * 500}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def facets(tmp_path_factory: pytest.TempPathFactory) -> Facets:
+    return build(tmp_path_factory.mktemp("facets"), PRODUCTS)
+
+
+def build(folder: Path, products: list[Product]) -> Facets:
+    builder = FacetBuilder(folder)
+    for row, product in enumerate(products):
+        builder.add(row, product)
+    builder.finish()
+    return Facets(folder, len(products))
+
+
+@pytest.mark.parametrize(
+    ("expressions", "rows"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["brand=nike"], [0, 1]),
+        (["brand=nike", "brand=Puma"], [0, 1, 2]),
+        (["brand=nike", "price<=10"], [0]),
+        (["price=10..50"], [0, 1]),
+        (["price=..50"], [0, 1]),
+        (["price>=50.01"], [2]),
+        (["brand!=nike"], [2, 3]),
+        (["brand=none of these"], []),
+        (["in_stock=true"], [0]),
+        (["category=shoes"], [0, 1]),
+        (["category=Hiking"], [1]),
+        (["category=Shoes > Hiking"], [1]),
+        (["size=9"], [0]),
+        (["size=9.0"], [0]),
+        (["Size=9 w"], [1]),
+        (["attributes.size=9..11"], [0, 2]),
+        (["material=Wool"], [1]),
+        (["waterproof=false"], [3]),
+        (["attributes.brand=inner"], [2]),
+        (["currency=USD"], []),
+        (["price=50..10"], []),
+    ],
+)
+def test_expressions(facets: Facets, expressions: list[str], rows: list[int]) -> None:
+    assert allowed_rows(parse_filters(expressions), facets).rows.tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"brand": "nike"}, [0, 1]),
+        ({"brand": ["Nike", "Puma"], "price": {"gte": 50}}, [1, 2]),
+        ({"in_stock": True}, [0]),
+        ({"size": 9}, [0]),
+        ({"brand": []}, []),
+        ({"not": {"brand": "nike"}}, [2, 3]),
+        ({"or": [{"color": "red"}, {"in_stock": False}]}, [1, 2]),
+        ({"and": [{"category": "Shoes"}, {"not": {"category": "Running"}}]}, [1]),
+    ],
+)
+def test_json(facets: Facets, value: object, rows: list[int]) -> None:
+    assert allowed_rows(filter_from_json(value), facets).rows.tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("brand", "field=value"),
+        ("=Nike", "field=value"),
+        ("brand=", "field=value"),
+        ("price<=cheap", "price"),
+        ("price=1..many", "price"),
+        ("price<=nan", "price"),
+        ("price>=inf", "price"),
+        ("brnad=Nike", "brand"),
+        ("brand<=5", "no numbers"),
+        ("price=cheap", "holds numbers"),
+        ("note=" + "x" * 500, "note"),
+    ],
+)
+def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: str) -> None:
+    with pytest.raises(FilterError, match=said):
+        allowed_rows(parse_filters([expression]), facets)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, 3, "brand=Nike", ["brand"], {"price": {"gt": 3}}, {"price": {}},
+        {"price": {"gte": "x"}}, {"price": {"gte": True}}, {"brand": {"gte": None, "in": 3}},
+        {"brand": None}, {"brand": [[]]}, {"price": {"lte": float("nan")}}, {"size": float("inf")},
+        {"and": {}}, {"or": "x"}, {"not": []}, {"price": {"lte": 10**400}},
+    ],
+)  # fmt: skip
+def test_json_that_is_no_filter_raises(facets: Facets, value: object) -> None:
+    with pytest.raises(FilterError):
+        allowed_rows(filter_from_json(value), facets)
+
+
+def test_folder_without_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotDamagedError):
+        Facets(tmp_path, 3)
+
+
+# A second reading of the rules, over the products themselves.
+
+
+def passes(condition: Filter, product: Product) -> bool:
+    match condition:
+        case AnyOf("brand", values):
+            return bool(product.brand) and product.brand.lower() in {str(v).lower() for v in values}
+        case AnyOf("category", values):
+            return any(str(value) in product.category for value in values)
+        case Between("price", low, high):
+            price = product.price
+            return price is not None and (low or 0.0) <= price <= (1e9 if high is None else high)
+        case And(clauses):
+            return all(passes(clause, product) for clause in clauses)
+        case Or(clauses):
+            return any(passes(clause, product) for clause in clauses)
+        case Not(clause):
+            return not passes(clause, product)
+    raise AssertionError(condition)
+
+
+products = st.builds(
+    Product,
+    id=st.just("x"),
+    title=st.just("x"),
+    brand=st.sampled_from(["", "Nike", "nike", "Puma", "Aldo"]),
+    price=st.none() | st.integers(0, 5).map(float),
+    category=st.sampled_from([(), ("A",), ("A", "B"), ("C", "B")]),
+)
+leaves: st.SearchStrategy[Filter] = st.one_of(
+    st.lists(st.sampled_from(["Nike", "PUMA", "Zara"]), max_size=2).map(
+        lambda values: AnyOf("brand", tuple(values))
+    ),
+    st.lists(st.sampled_from(["A", "B", "C"]), max_size=2).map(
+        lambda values: AnyOf("category", tuple(values))
+    ),
+    st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)).map(
+        lambda bounds: Between("price", *bounds)
+    ),
+)
+
+
+def combined(inner: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
+    def join(kind: Callable[[tuple[Filter, ...]], Filter]) -> st.SearchStrategy[Filter]:
+        return st.lists(inner, max_size=3).map(lambda clauses: kind(tuple(clauses)))
+
+    return st.one_of(join(And), join(Or), inner.map(Not))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(products, min_size=1, max_size=12), st.recursive(leaves, combined, max_leaves=6))
+def test_filters_agree_with_reading_every_product(
+    tmp_path_factory: pytest.TempPathFactory, catalog: list[Product], condition: Filter
+) -> None:
+    facets = build(tmp_path_factory.mktemp("facets"), catalog)
+    expected = [row for row, product in enumerate(catalog) if passes(condition, product)]
+    assert allowed_rows(condition, facets).rows.tolist() == expected

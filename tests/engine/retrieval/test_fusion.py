@@ -1,0 +1,60 @@
+"""Fusion, by hand-computed cases and the properties it was chosen for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from engine.retrieval.fusion import DENSE_WEIGHT, HEAD, from_best, fuse
+from engine.types import Scores
+
+
+def scores(*values: float) -> Scores:
+    return np.array(values, dtype=np.float32)
+
+
+def test_distances_are_in_units_of_the_head() -> None:
+    assert from_best(scores(2, 10, 6)).tolist() == [-1.0, 0.0, -0.5]
+    long = np.arange(200, dtype=np.float32)
+    assert from_best(long)[200 - HEAD] == pytest.approx(-1.0)
+    assert from_best(long)[0] == pytest.approx(-199 / (HEAD - 1))
+
+
+def test_junk_at_the_end_does_not_change_the_head() -> None:
+    head = np.linspace(9, 5, HEAD, dtype=np.float32)
+    with_junk = np.concatenate([head, np.full(5_000, 0.1, dtype=np.float32)])
+    assert from_best(with_junk)[:HEAD].tolist() == from_best(head).tolist()
+
+
+@pytest.mark.parametrize("flat", [scores(), scores(3), scores(0, 0, 0)])
+def test_a_list_without_an_opinion_leaves_the_order_to_the_other(flat: Scores) -> None:
+    assert from_best(flat).tolist() == [0.0] * len(flat)
+    other = np.arange(len(flat), dtype=np.float32)
+    assert np.argsort(fuse(flat, other)).tolist() == list(range(len(flat)))
+    assert np.argsort(fuse(other, flat)).tolist() == list(range(len(flat)))
+
+
+def test_keyword_and_cosine_are_weighed() -> None:
+    assert fuse(scores(4, 0), scores(0, 1)).tolist() == [-DENSE_WEIGHT, -1.0]
+
+
+same_length = st.integers(1, 120).flatmap(
+    lambda size: st.tuples(
+        *[arrays(np.float32, size, elements=st.floats(0, 50, width=32))] * 2,
+    )
+)
+
+
+@given(same_length)
+def test_what_both_prefer_ranks_higher_and_nothing_is_infinite(pair: tuple[Scores, Scores]) -> None:
+    lexical, dense = pair
+    fused = fuse(lexical, dense)
+    assert np.isfinite(fused).all()
+    best = int(np.argmax(fused))
+    dominated = (lexical < lexical[best]) & (dense < dense[best])
+    assert (fused[dominated] <= fused[best]).all()
+    better = (lexical > lexical[best]) & (dense > dense[best])
+    assert not (fused[better] < fused[best] - 1e-4).any()

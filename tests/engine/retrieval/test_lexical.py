@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.errors import SnapshotDamagedError, SnapshotSchemaError
+from engine.protocols import LexicalRetriever
+from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
+from engine.types import Product, RowSet
+from tests.engine.contracts_lexical import SHELF, Build, LexicalContract, reference, same
+
+
+def id_rank(products: Sequence[Product]) -> NDArray[np.int32]:
+    return np.argsort(np.argsort([product.id for product in products])).astype(np.int32)
+
+
+def write(folder: Path, products: Sequence[Product]) -> None:
+    builder = LexicalBuilder(folder)
+    for row, product in enumerate(products):
+        builder.add(row, product)
+    builder.finish()
+
+
+def built(folder: Path, products: Sequence[Product]) -> LexicalIndex:
+    write(folder, products)
+    return LexicalIndex.open(folder, id_rank(products))
+
+
+def ids(index: LexicalRetriever, products: Sequence[Product], query: str, depth: int) -> list[str]:
+    [ranking] = index.search([query], depth)
+    return [products[row].id for row in ranking.rows]
+
+
+class TestLexicalIndex(LexicalContract):
+    @pytest.fixture
+    def build(self, tmp_path: Path) -> Build:
+        folders = (tmp_path / str(number) for number in count())
+        return lambda products: built(next(folders), products)
+
+
+# ---- which product is first
+
+
+def test_title_outweighs_the_rest(tmp_path: Path) -> None:
+    products = [
+        Product("body", "A thing of note", description="Garden hose for the lawn and the yard"),
+        Product("title", "Garden hose", description="A thing of note for the lawn and the yard"),
+    ]
+    index = built(tmp_path, products)
+    assert ids(index, products, "garden hose", 2) == ["title", "body"]
+
+
+@pytest.mark.parametrize(
+    ("query", "product"),
+    [
+        ("acme", Product("x", "Thing", brand="Acme")),
+        ("teal", Product("x", "Thing", color="Teal")),
+        ("kitchen", Product("x", "Thing", category=("Home", "Kitchen"))),
+        ("washable", Product("x", "Thing", bullet_points=("one", "machine washable"))),
+        ("walnut", Product("x", "Thing", description="solid walnut")),
+        ("AB-1234", Product("x", "Thing", sku="AB1234")),
+        ("0012502615620", Product("x", "Thing", gtin="0012502615620")),
+        ("cotton", Product("x", "Thing", attributes={"material": ["wool", "cotton"]})),
+        ("material", Product("x", "Thing", attributes={"material": "wool"})),
+        ("waterproof", Product("x", "Thing", attributes={"waterproof": True})),
+        ("60 Hz", Product("x", "Thing", attributes={"refresh": "60Hz"})),
+        ("42", Product("x", "Thing", attributes={"size": 42})),
+    ],
+)
+def test_every_field_is_searched(tmp_path: Path, query: str, product: Product) -> None:
+    products = [Product("a", "Another"), product, Product("z", "Thing")]
+    assert ids(built(tmp_path, products), products, query, 1) == ["x"]
+
+
+def test_a_flag_that_is_off_says_nothing(tmp_path: Path) -> None:
+    products = [Product("a", "Watch", attributes={"waterproof": False})]
+    assert ids(built(tmp_path, products), products, "waterproof", 1) == []
+
+
+def test_function_words_count_only_alone(tmp_path: Path) -> None:
+    products = [Product("a", "It, a novel"), Product("b", "Cable for the car with you")]
+    index = built(tmp_path, products)
+    assert ids(index, products, "it", 2) == ["a"]
+    assert ids(index, products, "novel for you", 2) == ["a"]
+
+
+def test_a_very_long_query_keeps_its_rarest_terms(tmp_path: Path) -> None:
+    common = " ".join(f"common{first}{second}" for first in "bcdfghjklm" for second in "bcdfghjklm")
+    products = [*(Product(f"c{n}", common) for n in range(20)), Product("rare", "Zanzibar lamp")]
+    index = built(tmp_path, products)
+    assert "rare" in ids(index, products, f"{common} zanzibar {common}", 30)
+    assert ids(index, products, " ".join(f"unheard{n}" for n in range(200)), 30) == []
+
+
+# ---- exactness
+
+
+WORDS = [f"word{chr(0x61 + n)}" for n in range(16)]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> LexicalIndex:
+    """Some 6,000 products, many alike; some words end early in the catalog."""
+    draw = random.Random(7)
+    products = []
+    for row in range(6_000):
+        vocabulary = WORDS[: 4 + (row < 900) * 4 + (row < 3_000) * 8]
+        terms = draw.choices(vocabulary, k=draw.randint(1, 9))
+        products.append(Product(f"{draw.random():.12f}", " ".join(terms)))
+    return built(tmp_path_factory.mktemp("shop") / "lexical", products)
+
+
+queries = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)
+
+
+@given(
+    query=queries,
+    share=st.sampled_from([0.0002, 0.002, 0.02, 0.2, 0.9, 1.0]),
+    seed=st.integers(0, 10_000),
+    depth=st.integers(1, 400),
+)
+@settings(max_examples=150, deadline=None)
+def test_filtered_is_unfiltered_without_the_rest(
+    shop: LexicalIndex, query: str, share: float, seed: int, depth: int
+) -> None:
+    allowed = RowSet(np.random.default_rng(seed).random(6_000) < share)
+    [filtered] = shop.search([query], depth, allowed)
+    same(filtered, reference(shop, query, 6_000, allowed).top(depth))
+
+
+@given(query=queries, depth=st.integers(1, 400))
+@settings(max_examples=100, deadline=None)
+def test_a_deeper_search_only_adds(shop: LexicalIndex, query: str, depth: int) -> None:
+    [shallow], [whole] = shop.search([query], depth), shop.search([query], 6_000)
+    same(shallow, whole.top(depth))
+    order = np.lexsort((shop._id_rank[whole.rows], -whole.scores))
+    assert order.tolist() == list(range(len(whole)))
+    assert len(set(whole.rows.tolist())) == len(whole)
+
+
+@given(query=queries, rows=st.lists(st.integers(0, 5_999), max_size=50))
+@settings(max_examples=100, deadline=None)
+def test_score_is_the_score_of_search(shop: LexicalIndex, query: str, rows: list[int]) -> None:
+    [whole] = shop.search([query], 6_000)
+    expected = np.zeros(6_000, dtype=np.float32)
+    expected[whole.rows] = whole.scores
+    asked = np.array(rows, dtype=np.int64)
+    np.testing.assert_array_equal(shop.score(query, asked), expected[asked])
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_no_query_breaks_it(shop: LexicalIndex, query: str) -> None:
+    [ranking] = shop.search([query], 10)
+    assert len(ranking) <= 10
+
+
+def test_scores_are_bm25(tmp_path: Path) -> None:
+    """Guards the formula that the fingerprint names, should the library change it."""
+    products = [Product("a", "lamp"), Product("b", "desk"), Product("c", "desk")]
+    [ranking] = built(tmp_path, products).search(["lamp"], 1)
+    idf = np.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
+    frequency = 5  # a title counts five times; every length is the mean length
+    expected = idf * frequency * (1.2 + 1) / (frequency + 1.2)
+    assert ranking.scores[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_catalog_gives_the_same_ranking(tmp_path: Path) -> None:
+    one, other = built(tmp_path / "1", SHELF), built(tmp_path / "2", SHELF)
+    for query in ("frying pan for dog", "black bowl", "12in"):
+        same(one.search([query], 6)[0], other.search([query], 6)[0])
+
+
+def test_threads_get_what_one_gets(shop: LexicalIndex) -> None:
+    asked = [" ".join(WORDS[n : n + 3]) for n in range(12)]
+    expected = shop.search(asked, 50)
+    wrong: list[int] = []
+
+    def ask() -> None:
+        for number, ranking in enumerate(shop.search(asked, 50)):
+            if ranking.rows.tolist() != expected[number].rows.tolist():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# ---- files
+
+
+def test_no_products(tmp_path: Path) -> None:
+    index = built(tmp_path, [])
+    assert len(index.search(["lamp"], 5)[0]) == 0
+
+
+def test_searching_leaves_every_file_as_it_was(tmp_path: Path) -> None:
+    write(tmp_path, SHELF)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    LexicalIndex.open(tmp_path, id_rank(SHELF)).search(["dog"], 5)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert ".tantivy-writer.lock" not in before
+
+
+def test_files_are_readable_alike(tmp_path: Path) -> None:
+    write(tmp_path / "index", SHELF)
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "index").iterdir()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
+def test_text_that_cannot_be_encoded_is_indexed(tmp_path: Path) -> None:
+    products = [Product("a", "lamp \ud800 shade", attributes={"\udfff": "\x00"})]
+    assert ids(built(tmp_path, products), products, "shade", 1) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["lexical.json", "meta.json"])
+def test_missing_file_is_damage(tmp_path: Path, name: str) -> None:
+    write(tmp_path, SHELF)
+    (tmp_path / name).unlink()
+    with pytest.raises(SnapshotDamagedError, match=r"not a keyword index.*index the catalog again"):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+@pytest.mark.parametrize("suffix", [".term", ".idx", ".fast", ".fieldnorm"])
+def test_truncated_file_is_damage(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, SHELF)
+    [path] = tmp_path.glob(f"*{suffix}")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(SnapshotDamagedError):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\udcff"])
+def test_foreign_description_is_damage(tmp_path: Path, text: str) -> None:
+    write(tmp_path, SHELF)
+    (tmp_path / "lexical.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SnapshotDamagedError):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+@pytest.mark.parametrize("place", ["", "absent", "file"])
+def test_no_index_is_damage(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SnapshotDamagedError):
+        LexicalIndex.open(tmp_path / place, id_rank(SHELF))
+
+
+def test_another_number_of_products_is_damage(tmp_path: Path) -> None:
+    write(tmp_path, SHELF)
+    with pytest.raises(SnapshotDamagedError, match="6 products in the keyword index"):
+        LexicalIndex.open(tmp_path, id_rank(SHELF[:-1]))
+
+
+def test_another_analyzer_names_the_cure(tmp_path: Path) -> None:
+    write(tmp_path, SHELF)
+    about = tmp_path / "lexical.json"
+    values = json.loads(about.read_text())
+    about.write_text(json.dumps(values | {"fingerprint": "0" * 64}))
+    with pytest.raises(SnapshotSchemaError, match="daogou index"):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))

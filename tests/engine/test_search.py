@@ -1,0 +1,267 @@
+"""The pipeline on a small shop, with the shipped encoder and the real indexes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import (
+    FilterError,
+    ModelError,
+    ProductNotFoundError,
+    QueryError,
+    SnapshotDamagedError,
+)
+from engine.manifest import ModelEntry
+from engine.retrieval.filters import parse_filters
+from engine.search import SearchEngine
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.store import SnapshotStore
+from engine.types import Relevance, SearchResult, Stage
+from tests.shop import PRODUCTS
+
+ALL_IDS = [product.id for product in PRODUCTS]
+
+
+@pytest.fixture(scope="module")
+def engine(shop_store: Path) -> SearchEngine:
+    return SearchEngine.open(shop_store, Settings())
+
+
+def ids(result: SearchResult) -> list[str]:
+    return [hit.product.id for hit in result.hits]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("keep my coffee hot at my desk", "m1"),
+        ("noise cancelling headphones", "h1"),
+        ("gooseneck kettle", "k1"),
+        ("belt without buckle", "b1"),
+        ("tent for two people", "t1"),
+        ("保温杯", "c1"),
+        ("WH900", "h1"),
+    ],
+)
+def test_the_right_product_leads(engine: SearchEngine, query: str, first: str) -> None:
+    assert ids(engine.search(query))[0] == first
+
+
+@pytest.mark.parametrize("printed", ["m2", "em-gk10", "77001", "2000000000015", " M2 "])
+def test_what_is_printed_on_a_product_finds_it_first(engine: SearchEngine, printed: str) -> None:
+    expected = {"em-gk10": "k1", "77001": "m1"}.get(printed, "m2")
+    for stage in engine.stages:
+        result = engine.search(printed, stage=stage)
+        assert ids(result)[0] == expected
+        scores = [hit.score for hit in result.hits]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_an_exact_product_that_the_filter_excludes_is_not_shown(engine: SearchEngine) -> None:
+    assert "m2" not in ids(engine.search("m2", k=100, filters=parse_filters(["color=white"])))
+
+
+@pytest.mark.parametrize("stage", [Stage.LEXICAL, Stage.DENSE, Stage.FUSED])
+def test_pages_are_slices_of_one_ranking(engine: SearchEngine, stage: Stage) -> None:
+    whole = engine.search("coffee mug", k=100, stage=stage)
+    pages = [engine.search("coffee mug", k=2, offset=at, stage=stage) for at in range(0, 14, 2)]
+    assert [hit for page in pages for hit in page.hits] == list(whole.hits)
+    assert [hit.rank for hit in whole.hits] == list(range(1, len(whole.hits) + 1))
+    assert {page.candidates for page in pages} == {len(whole.hits)}
+
+
+def test_filters_exclude_at_every_stage(engine: SearchEngine) -> None:
+    condition = parse_filters(["brand=emberly", "price<=50"])
+    for stage in engine.stages:
+        assert ids(engine.search("kettle", k=100, filters=condition, stage=stage)) == ["k2"]
+    nothing = parse_filters(["brand=emberly", "brand!=Emberly"])
+    assert engine.search("kettle", filters=nothing).hits == ()
+
+
+def test_stages_tell_where_a_hit_came_from(engine: SearchEngine) -> None:
+    first = engine.search("gooseneck kettle").hits[0]
+    assert set(first.stages) == {Stage.LEXICAL, Stage.DENSE, Stage.FUSED}
+    assert [first.stages[stage].rank for stage in first.stages] == [1, 1, 1]
+    assert first.stages[Stage.FUSED].score == pytest.approx(first.score)
+    assert first.probabilities is None
+    keyword = engine.search("gooseneck kettle", stage=Stage.LEXICAL)
+    assert {"understand", "lexical", "fetch"} == set(keyword.timings)
+
+
+def test_candidates_are_all_ranked_and_nothing_besides(engine: SearchEngine) -> None:
+    wanted = ["t2", "k1", "z1", "no such product", "k1"]
+    for stage in engine.stages:
+        (result,) = engine.search_many(["kettle"], k=10, stage=stage, candidates=[wanted])
+        assert sorted(ids(result)) == ["k1", "t2", "z1"]
+        assert ids(result)[0] == "k1"
+    (tied,) = engine.search_many(["kettle"], stage=Stage.LEXICAL, candidates=[["z1", "t2"]])
+    assert ids(tied) == ["t2", "z1"]  # neither holds the word: ties go to the lower id
+    (exact,) = engine.search_many(["m2"], candidates=[["k1", "k2"]])
+    assert sorted(ids(exact)) == ["k1", "k2"]  # a product that was asked for but is no candidate
+    (filtered,) = engine.search_many(
+        ["kettle"], candidates=[ALL_IDS], filters=parse_filters(["brand=Emberly"])
+    )
+    assert sorted(ids(filtered)) == ["k1", "k2"]
+
+
+def test_ranking_every_product_agrees_with_searching_them(engine: SearchEngine) -> None:
+    """Candidates and retrieval score alike: the same code under both."""
+    searched = engine.search("green mug", k=100, stage=Stage.DENSE)
+    (ranked,) = engine.search_many(["green mug"], k=100, stage=Stage.DENSE, candidates=[ALL_IDS])
+    assert ids(searched) == ids(ranked)
+
+
+def test_a_batch_answers_as_each_query_alone(engine: SearchEngine) -> None:
+    texts = [
+        "kettle",
+        "a very long question about something to sleep in outdoors " * 5,
+        "m2",
+        "belt",
+    ]
+    for text, together in zip(texts, engine.search_many(texts, k=100), strict=True):
+        alone = engine.search(text, k=100)
+        assert ids(alone) == ids(together)
+        assert [hit.score for hit in alone.hits] == pytest.approx(
+            [hit.score for hit in together.hits], abs=1e-3
+        )
+    assert engine.search_many([]) == []
+
+
+def test_threads_do_not_mix_answers(engine: SearchEngine) -> None:
+    texts = ["kettle", "headphones", "tent", "belt"] * 10
+    expected = {text: ids(engine.search(text)) for text in set(texts)}
+    with ThreadPoolExecutor(8) as pool:
+        for text, result in zip(texts, pool.map(engine.search, texts), strict=True):
+            assert ids(result) == expected[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "🎁🎁🎁",
+        "\u202eabc",
+        "' OR 1=1 --",
+        "title:kettle AND (",
+        "*",
+        "\ud800x",
+        "a" * 1000,
+        "((((",
+        "NOT",
+        "。",
+    ],
+)
+def test_odd_queries_are_answered(engine: SearchEngine, text: str) -> None:
+    assert engine.search(text).hits
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "\x00", "x" * 1001])
+def test_queries_that_cannot_be_searched(engine: SearchEngine, text: str) -> None:
+    with pytest.raises(QueryError):
+        engine.search(text)
+
+
+def test_unknown_filter_field(engine: SearchEngine) -> None:
+    with pytest.raises(FilterError, match="brand"):
+        engine.search("kettle", filters=parse_filters(["brnd=x"]))
+
+
+def test_products_by_id(engine: SearchEngine) -> None:
+    assert engine.product("k1") == PRODUCTS[0]
+    with pytest.raises(ProductNotFoundError, match="nope"):
+        engine.product("nope")
+
+
+def test_reranking_without_a_reranker_names_the_cure(engine: SearchEngine) -> None:
+    assert engine.stages == (Stage.LEXICAL, Stage.DENSE, Stage.FUSED)
+    with pytest.raises(ModelError, match="--reranker"):
+        engine.search("kettle", stage=Stage.RERANKED)
+
+
+class ShortTitlesFirst:
+    """A reranker whose opinion is easy to check: the shorter the passage, the more Exact."""
+
+    fingerprint = "short"
+
+    def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
+        assert len(queries) == len(passages)
+        exact = np.array([1 / (1 + len(text)) for text in passages], dtype=np.float32)
+        rest = (1 - exact) / 3
+        return np.stack([rest, rest, rest, exact], axis=1)
+
+
+@pytest.fixture(scope="module")
+def reranking(shop_store: Path) -> SearchEngine:
+    snapshot = Snapshot.open(SnapshotStore(shop_store).current())
+    entry = ModelEntry(name="short", fingerprint="short", precision="fp32")
+    models = {**snapshot.manifest.models, "reranker": entry}
+    snapshot.manifest = snapshot.manifest.model_copy(update={"models": models})
+    snapshot.reranker = ShortTitlesFirst()
+    return SearchEngine(snapshot, Settings(rerank=True, rerank_depth=4))
+
+
+def test_the_head_is_reordered_by_expected_gain(reranking: SearchEngine) -> None:
+    fused = ids(reranking.search("kettle for coffee", k=100, stage=Stage.FUSED))
+    result = reranking.search("kettle for coffee", k=100)
+    assert result.stage is Stage.RERANKED
+    head, rest = result.hits[:4], result.hits[4:]
+    assert sorted(hit.product.id for hit in head) == sorted(fused[:4])
+    assert [hit.product.id for hit in rest] == fused[4:]
+    exact = [(hit.probabilities or {})[Relevance.EXACT] for hit in head]
+    assert exact == sorted(exact, reverse=True)
+    assert exact[0] > exact[-1]
+    assert all(hit.probabilities is None for hit in rest)
+    scores = [hit.score for hit in result.hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_given_candidates_are_reranked_to_the_last(reranking: SearchEngine) -> None:
+    (result,) = reranking.search_many(["kettle"], k=100, candidates=[ALL_IDS])
+    assert all(hit.probabilities for hit in result.hits)
+    assert ids(result)[0] == "z1"
+
+
+def test_a_batch_is_reranked_query_by_query(reranking: SearchEngine) -> None:
+    texts = ["kettle", "tent", "m2"]
+    for text, together in zip(texts, reranking.search_many(texts), strict=True):
+        assert ids(reranking.search(text)) == ids(together)
+
+
+def copy_of(store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(store, tmp_path / "copy"))
+
+
+def test_another_encoder_than_the_one_that_made_the_vectors_is_refused(
+    shop_store: Path,
+) -> None:
+    snapshot = Snapshot.open(SnapshotStore(shop_store).current())
+    entry = snapshot.manifest.models["encoder"].model_copy(update={"fingerprint": "other"})
+    snapshot.manifest = snapshot.manifest.model_copy(update={"models": {"encoder": entry}})
+    with pytest.raises(ModelError, match="Index the catalog again"):
+        _ = snapshot.encoder
+
+
+def test_open_finds_a_flipped_byte_in_any_file(shop_store: Path, tmp_path: Path) -> None:
+    store = SnapshotStore(copy_of(shop_store, tmp_path))
+    folder = store.current()
+    rng = np.random.default_rng(11)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 12
+    for path in sorted(files):
+        content = bytearray(path.read_bytes())
+        place = int(rng.integers(len(content)))
+        content[place] ^= 1 << int(rng.integers(8))
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(SnapshotDamagedError):
+            Snapshot.open(folder)
+        assert store.verify(), f"{path.name} at {place}"
+        path.write_bytes(whole)
+    assert store.verify() == []
