@@ -1,0 +1,1 @@
+"""Online: the HTTP API and the commands a shopper's side uses."""

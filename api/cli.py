@@ -1,0 +1,138 @@
+"""`daogou serve` and `daogou search`. Both raise DaogouError; the front door prints it and exits 2.
+
+Exit codes: 0 done, also where nothing was found; 2 bad usage or an error daogou explains.
+What is heavy is imported where it is used: `daogou --help` stays quick, and searching from the
+command line needs no web framework.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from engine.settings import Settings
+from engine.types import Stage
+
+if TYPE_CHECKING:
+    from engine.search import SearchEngine
+    from engine.types import SearchResult
+
+Store = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the snapshots.  [env: DAOGOU_STORE]")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=0, help="Inference threads; 0 takes every core.")
+]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _settings(**given: object) -> Settings:
+    """Settings from the environment, overruled by the options that were given."""
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Settings(**overrides)
+
+
+def serve(
+    store: Store = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+    ] = None,
+    threads: Threads = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Least level that is logged.")] = "info",
+) -> None:
+    """Answer searches over HTTP, with a page to try them at /.
+
+    Logs are JSON lines on standard error; the address is printed once it can search. SIGTERM and
+    Ctrl+C let requests under way finish.
+    """
+    from api import server
+
+    settings = _settings(store=store, host=host, port=port, threads=threads)
+
+    def load() -> SearchEngine:
+        from engine.search import SearchEngine
+
+        return SearchEngine.open(settings.store, settings)
+
+    try:
+        listener = server.listen(settings.host, settings.port)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}). "
+            "Choose another with --host or --port"
+        ) from error
+    with listener:
+        server.run(load, settings, listener, log_level=log_level, announce=_announce)
+
+
+def _announce(url: str) -> None:
+    typer.echo(f"daogou is ready at {url}")
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
+    *,
+    store: Store = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1_000, help="Products to show.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, max=10_000, help="Products to skip.")] = 0,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
+    ] = None,
+    stage: Annotated[Stage | None, typer.Option(help="Show this stage's ranking.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
+    ] = False,
+    threads: Threads = None,
+) -> None:
+    """Search a catalog from the command line."""
+    from api.schemas import search_answer
+    from engine.retrieval.filters import parse_filters
+    from engine.search import SearchEngine
+
+    settings = _settings(store=store, threads=threads)
+    condition = parse_filters(filters) if filters else None
+    engine = SearchEngine.open(settings.store, settings)
+    result = engine.search(query, k=k, offset=offset, filters=condition, stage=stage)
+    if as_json:
+        answer = search_answer(result, k=k, offset=offset)
+        typer.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_table(result)
+
+
+def _print_table(result: SearchResult) -> None:
+    """The hits as a table, and below it where they come from."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not result.hits:
+        console.print("Nothing found.", markup=False)
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("#", justify="right", style="dim")
+        table.add_column("title", ratio=1, overflow="fold")
+        table.add_column("brand", overflow="ellipsis", max_width=18, no_wrap=True)
+        table.add_column("price", justify="right", no_wrap=True)
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("id", style="dim", overflow="fold", max_width=20)
+        for hit in result.hits:
+            product = hit.product
+            price = "" if product.price is None else f"{product.price:,.2f} {product.currency}"
+            cells = (str(hit.rank), product.title, product.brand, price.strip())
+            table.add_row(*map(Text, (*cells, f"{hit.score:.4f}", product.id)))
+        console.print(table)
+    spent = sum(result.timings.values())
+    console.print(
+        f"{result.candidates:,} candidates, stage {result.stage}, {spent:.1f} ms, "
+        f"snapshot {result.snapshot_id}",
+        style="dim",
+        markup=False,
+        highlight=False,
+    )

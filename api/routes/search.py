@@ -1,0 +1,118 @@
+"""`/v1/search`: a shopper's words in, a page of products out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from api.problems import (
+    BODY_TOO_LARGE,
+    INVALID_FILTER,
+    INVALID_QUERY,
+    INVALID_REQUEST,
+    NOT_READY,
+    STAGE_UNAVAILABLE,
+    URL_TOO_LONG,
+    documented,
+)
+from api.routes.context import MetricsDep, ServiceDep
+from api.routes.examples import SEARCH_RESPONSE
+from api.schemas import SearchParams, SearchRequest, SearchResponse, search_answer
+from api.service import Engine
+from engine.retrieval.filters import filter_from_json, parse_filters
+from engine.types import Filter, SearchResult, Stage
+
+router = APIRouter(prefix="/v1/search", tags=["search"])
+
+_NOT_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
+
+_OK: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": SEARCH_RESPONSE}}}
+}
+_PROBLEMS = (INVALID_REQUEST, INVALID_QUERY, INVALID_FILTER, STAGE_UNAVAILABLE, NOT_READY)
+
+
+@router.get(
+    "",
+    summary="Search the catalog",
+    response_model=SearchResponse,
+    responses={**_OK, **documented(*_PROBLEMS, URL_TOO_LONG)},
+)
+async def search(
+    request: Request,
+    params: Annotated[SearchParams, Query()],
+    service: ServiceDep,
+    metrics: MetricsDep,
+) -> Response:
+    """The products that fit a shopper's words best, best first."""
+    work = _searching(
+        params.q,
+        k=params.k,
+        offset=params.offset,
+        stage=params.stage,
+        filters=lambda: parse_filters(params.filter) if params.filter else None,
+    )
+    return _respond(request, metrics, *await service.run(work))
+
+
+@router.post(
+    "",
+    summary="Search the catalog, with JSON filters",
+    response_model=SearchResponse,
+    responses={**_OK, **documented(*_PROBLEMS, BODY_TOO_LARGE)},
+)
+async def search_json(
+    request: Request, body: SearchRequest, service: ServiceDep, metrics: MetricsDep
+) -> Response:
+    """As `GET`, for long queries and for filters that programs write."""
+    work = _searching(
+        body.query,
+        k=body.k,
+        offset=body.offset,
+        stage=body.stage,
+        filters=lambda: filter_from_json(body.filters) if body.filters else None,
+    )
+    return _respond(request, metrics, *await service.run(work))
+
+
+def _searching(
+    text: str,
+    *,
+    k: int,
+    offset: int,
+    stage: Stage | None,
+    filters: Callable[[], Filter | None],
+) -> Callable[[Engine], tuple[SearchResult, bytes]]:
+    """A search to be run off the event loop, its answer written there as well."""
+
+    def work(engine: Engine) -> tuple[SearchResult, bytes]:
+        result = engine.search(text, k=k, offset=offset, filters=filters(), stage=stage)
+        answer = search_answer(result, k=k, offset=offset)
+        return result, to_json(answer, inf_nan_mode="null")
+
+    return work
+
+
+def _respond(
+    request: Request, metrics: MetricsDep, result: SearchResult, content: bytes
+) -> Response:
+    """The answer with its `Server-Timing`, counted and noted for the log."""
+    metrics.search(result)
+    request.state.notes.update(
+        query_id=result.query_id,
+        snapshot_id=result.snapshot_id,
+        stage=result.stage.value,
+        candidates=result.candidates,
+        hits=len(result.hits),
+        degraded=result.degraded,
+    )
+    spent = ", ".join(
+        f"{_NOT_TOKEN.sub('-', name)};dur={milliseconds:.3f}"
+        for name, milliseconds in result.timings.items()
+    )
+    return Response(content, headers={"Server-Timing": spent}, media_type="application/json")

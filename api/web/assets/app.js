@@ -1,0 +1,251 @@
+// The search page. What comes from the catalog only ever becomes text, never markup.
+// The search lives in the address's fragment, which browsers do not send to any server.
+
+const PAGE = 10;
+const MAX_OFFSET = 10_000;
+const STAGE_WORDS = { lexical: "words", dense: "meaning", fused: "both together", reranked: "close reading" };
+
+const at = (id) => document.getElementById(id);
+const state = { q: "", filters: {}, shown: 0, asked: 0 };
+
+function chosen(field) {
+  return state.filters[field] ?? [];
+}
+
+function toggle(field, value) {
+  const others = chosen(field).filter((each) => each !== value);
+  const values = others.length === chosen(field).length ? [...others, value] : others;
+  state.filters = { ...state.filters, [field]: values };
+  if (!values.length) delete state.filters[field];
+  remember();
+}
+
+function remember() {
+  const fragment = new URLSearchParams({ q: state.q });
+  for (const [field, values] of Object.entries(state.filters)) {
+    for (const value of values) fragment.append(`f.${field}`, value);
+  }
+  const next = `#${fragment}`;
+  if (next === location.hash) search();
+  else location.hash = next; // hashchange searches
+}
+
+function recall() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  state.q = fragment.get("q") ?? "";
+  state.filters = {};
+  for (const [name, value] of fragment) {
+    if (!name.startsWith("f.")) continue;
+    const field = name.slice(2);
+    state.filters[field] = [...chosen(field), value];
+  }
+  at("words").value = state.q;
+  showFilters();
+  if (state.q.trim()) search();
+  else clear();
+}
+
+function clear() {
+  state.asked += 1; // an answer on its way is no longer wanted
+  at("hits").replaceChildren();
+  at("hits").classList.remove("busy");
+  at("more").hidden = at("timings").hidden = true;
+  say("");
+}
+
+function say(words, isError = false) {
+  at("status").textContent = words;
+  at("status").classList.toggle("error", isError);
+}
+
+async function search(offset = 0) {
+  const asked = ++state.asked;
+  at("hits").classList.add("busy");
+  const started = performance.now();
+  try {
+    const answer = await ask({ query: state.q, k: PAGE, offset, filters: state.filters });
+    if (asked !== state.asked) return; // a newer search overtook this one
+    show(answer, offset, performance.now() - started);
+  } catch (error) {
+    if (asked !== state.asked) return;
+    if (!offset) clear();
+    say(error.message, true);
+  } finally {
+    if (asked === state.asked) at("hits").classList.remove("busy");
+  }
+}
+
+async function ask(body) {
+  let response;
+  try {
+    response = await fetch("/v1/search", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Error("The server does not answer. Is it running?");
+  }
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail ?? answer.title);
+  return answer;
+}
+
+function show(answer, offset, roundTrip) {
+  const items = answer.hits.map(hitItem);
+  if (offset) at("hits").append(...items);
+  else at("hits").replaceChildren(...items);
+  state.shown = offset + items.length;
+  at("more").hidden = state.shown >= Math.min(answer.candidates, MAX_OFFSET) || !items.length;
+  say(state.shown ? summary(answer) : nothing());
+  showTimings(answer, roundTrip);
+  if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
+}
+
+function summary({ candidates, timings }) {
+  const spent = Object.values(timings).reduce((sum, each) => sum + each, 0);
+  return `Best ${state.shown} of ${candidates.toLocaleString()} candidates, found in ${spent.toFixed(1)} ms`;
+}
+
+function nothing() {
+  return Object.keys(state.filters).length
+    ? "Nothing fits. Take a filter away to see more."
+    : "Nothing fits. Try other words.";
+}
+
+function hitItem({ product, stages, probabilities }) {
+  const item = at("hit").content.firstElementChild.cloneNode(true);
+  const part = (selector) => item.querySelector(selector);
+  const shelves = product.category ?? [];
+  part(".picture").textContent = [...product.title][0]?.toLocaleUpperCase() ?? "";
+  part(".picture").style.setProperty("--hue", hue(shelves[0] ?? product.brand ?? product.title));
+  part("h2").append(title(product));
+  part(".shelf").append(...shelfButtons(shelves));
+  part(".rating").append(...rating(product));
+  part(".stock").textContent = product.in_stock === false ? "out of stock" : "";
+  part(".price").textContent = price(product);
+  part(".why").textContent = why(stages, probabilities);
+  if (product.brand) choose(part(".maker"), "brand", product.brand, product.brand);
+  else part(".maker").remove();
+  return item;
+}
+
+function title(product) {
+  const words = document.createTextNode(product.title);
+  if (!URL.canParse(product.url ?? "")) return words;
+  const address = new URL(product.url);
+  if (!["http:", "https:"].includes(address.protocol)) return words;
+  const link = document.createElement("a");
+  Object.assign(link, { href: address.href, rel: "noopener noreferrer", target: "_blank" });
+  link.append(words);
+  return link;
+}
+
+function shelfButtons(shelves) {
+  return shelves.flatMap((shelf, level) => {
+    const path = shelves.slice(0, level + 1).join(" > ");
+    const button = document.createElement("button");
+    button.type = "button";
+    choose(button, "category", path, shelf);
+    return level ? ["\u00a0› ", button] : [button];
+  });
+}
+
+function choose(button, field, value, words) {
+  button.textContent = words;
+  button.title = `Only ${field} ${value}`;
+  button.addEventListener("click", () => {
+    if (!chosen(field).includes(value)) toggle(field, value);
+  });
+}
+
+function rating({ rating: stars, rating_count: count }) {
+  if (stars == null) return [];
+  const number = document.createElement("b");
+  number.textContent = `★ ${stars.toLocaleString(undefined, { maximumFractionDigits: 1 })}`;
+  return [number, count == null ? "" : ` (${count.toLocaleString()})`];
+}
+
+function price({ price: amount, currency }) {
+  if (amount == null) return "";
+  try {
+    return amount.toLocaleString(undefined, { style: "currency", currency });
+  } catch {
+    return `${amount.toFixed(2)} ${currency ?? ""}`.trim(); // no currency, or not an ISO 4217 code
+  }
+}
+
+function why(stages, probabilities) {
+  const found = ["lexical", "dense"].filter((stage) => stages[stage]);
+  const words = found.map((stage) => `${STAGE_WORDS[stage]} #${stages[stage].rank}`);
+  if (probabilities) {
+    const [name, p] = Object.entries(probabilities).reduce((a, b) => (b[1] > a[1] ? b : a));
+    words.push(`${name} ${Math.round(100 * p)}%`);
+  }
+  return words.length ? `found by ${words.join(" · ")}` : "";
+}
+
+function hue(text) {
+  let sum = 0;
+  for (const letter of text) sum = (sum * 31 + letter.codePointAt(0)) % 360;
+  return sum;
+}
+
+function showFilters() {
+  const chips = Object.entries(state.filters).flatMap(([field, values]) =>
+    values.map((value) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "chip", textContent: `${field}: ${value}` });
+      button.setAttribute("aria-label", `Remove the filter ${field}: ${value}`);
+      button.addEventListener("click", () => toggle(field, value));
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    }),
+  );
+  at("filters").replaceChildren(...chips);
+  at("filters").hidden = !chips.length;
+}
+
+function showTimings(answer, roundTrip) {
+  const rows = Object.entries(answer.timings).map(([name, spent]) => [name, `${spent.toFixed(1)} ms`]);
+  rows.push(["round trip", `${roundTrip.toFixed(1)} ms`], ["ranking by", STAGE_WORDS[answer.stage]]);
+  rows.push(["snapshot", answer.snapshot_id], ["query id", answer.query_id]);
+  if (answer.degraded) rows.push(["degraded", "a stage was left out to answer in time"]);
+  const terms = rows.flatMap(([name, value]) => {
+    const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name;
+    description.textContent = value;
+    return [term, description];
+  });
+  at("timings").querySelector("dl").replaceChildren(...terms);
+  at("timings").hidden = false;
+}
+
+async function greet() {
+  const response = await fetch("/readyz").catch(() => null);
+  if (!response?.ok) {
+    at("snapshot").textContent = "The catalog is being opened …";
+    setTimeout(greet, 1000);
+    return;
+  }
+  const { products, snapshot_id: id } = await response.json();
+  at("snapshot").textContent = `${products.toLocaleString()} products · snapshot ${id}`;
+}
+
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (at("words").value !== state.q) state.filters = {}; // other words, another shelf
+  state.q = at("words").value;
+  if (state.q.trim()) remember();
+});
+at("more").addEventListener("click", () => search(state.shown));
+addEventListener("hashchange", recall);
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target === at("words")) return;
+  event.preventDefault();
+  at("words").select();
+});
+recall();
+greet();

@@ -1,0 +1,139 @@
+"""A small shop behind the API's seam: real products, filters and query rules, a toy ranking."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine.errors import ModelError, ProductNotFoundError
+from engine.products import ProductStore, ProductStoreBuilder
+from engine.retrieval.facets import FacetBuilder, Facets
+from engine.retrieval.filters import allowed_rows
+from engine.types import Filter, Hit, Product, Relevance, SearchResult, Stage, StageScore
+from engine.understand import understand
+
+PRODUCTS = (
+    Product(
+        "S-1",
+        "Red running shoes",
+        description="Light and quick.",
+        brand="Nike",
+        category=("Sports", "Running", "Shoes"),
+        price=79.5,
+        currency="EUR",
+        rating=4.4,
+        rating_count=231,
+        in_stock=True,
+        url="https://shop.example/s-1",
+        attributes={"size": ["38", "39"], "weight_g": 212, "vegan": True},
+    ),
+    Product("S-2", "Blue running shoes", brand="Puma", price=49.0, currency="EUR"),
+    Product("a/b c#?%é🙂", "Odd shelf <script>alert(1)</script>", brand='"><img src=x>'),
+    Product("K-1", "Kettle 1.7 l", brand="Öko", category=("Kitchen", "Kettles"), price=30.0),
+)
+
+
+ODD_QUERIES = (
+    "🙂" * 1000,
+    "👩‍👩‍👧‍👦 🇪🇺 ❤️",
+    "سماعات رأس لاسلكية",
+    "אוזניות \u202e drow\u202c",
+    "红色 跑步鞋",
+    "a\x00b\x07\x1b[31m\x7f",
+    "\ufeff\u200bshoes\ufffe",
+    "Z̸̢͝a̵̡͠l̷̨͝g̵̢͠o̷̡͝" * 30,
+    "'; DROP TABLE product; --",
+    '" OR 1=1 --',
+    "<script>alert(1)</script>",
+    "{{7*7}} ${7*7} %n%s %00",
+    "../../etc/passwd",
+    'title:shoes AND (brand:* OR "',
+    "shoes~2^9 +a -b [a TO z] /x/",
+    "-" * 1000,
+    "\\" * 1000,
+)
+"""What shoppers, scripts and attackers type that is no plain English."""
+
+
+class FakeSnapshot:
+    """What the API reads of a snapshot."""
+
+    def __init__(self, products: ProductStore) -> None:
+        self.id = "snapshot-1"
+        self.created_at = datetime.now(UTC) - timedelta(hours=1)
+        self._products = products
+
+    def __len__(self) -> int:
+        return len(self._products)
+
+
+class FakeEngine:
+    """Ranks by shared words; "crash" crashes, "slow" takes half a second, "late" is degraded."""
+
+    def __init__(self, folder: Path, *, max_chars: int = 1_000) -> None:
+        builder, facets = ProductStoreBuilder(folder / "products.sqlite"), FacetBuilder(folder)
+        for product in PRODUCTS:
+            facets.add(builder.add(product), product)
+        builder.finish()
+        facets.finish()
+        self._products = ProductStore(folder / "products.sqlite")
+        self._facets = Facets(folder, len(PRODUCTS))
+        self._max_chars = max_chars
+        self.snapshot = FakeSnapshot(self._products)
+
+    def search(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+    ) -> SearchResult:
+        query = understand(text, self._products, max_chars=self._max_chars)
+        if stage is Stage.RERANKED and "reranked" not in query.text:
+            raise ModelError("snapshot-1 has no reranker. Index with --reranker DIR")
+        if query.text == "crash":
+            raise RuntimeError("the secret of /etc/daogou")
+        if query.text == "slow":
+            time.sleep(0.5)
+        words = set(query.text.casefold().split())
+        scores = [len(words & set(product.title.casefold().split())) for product in PRODUCTS]
+        allowed = None if filters is None else allowed_rows(filters, self._facets)
+        ranked = sorted(
+            (
+                row
+                for row, score in enumerate(scores)
+                if score and (allowed is None or allowed.mask[row])
+            ),
+            key=lambda row: (-scores[row], PRODUCTS[row].id),
+        )
+        found = self._products.fetch(ranked[offset : offset + k])
+        odds = dict.fromkeys(Relevance, 0.25) if stage is Stage.RERANKED else None
+        hits = tuple(
+            Hit(
+                product,
+                rank,
+                float(scores[PRODUCTS.index(product)]),
+                {Stage.LEXICAL: StageScore(rank, float(scores[PRODUCTS.index(product)]))},
+                odds,
+            )
+            for rank, product in enumerate(found, start=offset + 1)
+        )
+        return SearchResult(
+            query,
+            "query-1",
+            self.snapshot.id,
+            stage or Stage.FUSED,
+            hits,
+            len(ranked),
+            {"lexical": 1.25, "fused": 0.5},
+            degraded=query.text == "late",
+        )
+
+    def product(self, product_id: str) -> Product:
+        (row,) = self._products.rows_of([product_id])
+        if row is None:
+            raise ProductNotFoundError(f"no product has the id {product_id!r}")
+        return self._products.fetch([row])[0]

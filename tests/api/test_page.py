@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.routes.page import WEB
+
+SOURCES = {"href", "src", "action", "srcset", "poster"}
+
+
+class Elements(HTMLParser):
+    """Collects (tag, attributes) of every element."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def elements(client: TestClient) -> list[tuple[str, dict[str, str | None]]]:
+    return Elements(client.get("/").text).found
+
+
+def test_the_page_is_served_under_a_strict_policy(client: TestClient) -> None:
+    response = client.get("/")
+    policy = dict(
+        part.strip().split(" ", 1)
+        for part in response.headers["Content-Security-Policy"].split(";")
+    )
+
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere(
+    client: TestClient, elements: list[tuple[str, dict[str, str | None]]]
+) -> None:
+    for tag, attributes in elements:
+        assert tag != "style"
+        assert tag != "script" or attributes.get("src")
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        for name in SOURCES & set(attributes):
+            address = attributes[name] or ""
+            assert address.startswith("/")
+            assert not address.startswith("//")
+            assert client.get(address).status_code == 200
+
+
+def test_the_script_never_writes_markup() -> None:
+    script = (WEB / "assets" / "app.js").read_text(encoding="utf-8")
+
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
+    assert not re.search(r"https?://", script)
+
+
+def test_every_field_has_a_label(elements: list[tuple[str, dict[str, str | None]]]) -> None:
+    labelled = {attributes.get("for") for tag, attributes in elements if tag == "label"}
+    fields = {attributes.get("id") for tag, attributes in elements if tag == "input"}
+
+    assert fields
+    assert fields <= labelled
+
+
+def test_assets_are_cached_by_their_content(client: TestClient) -> None:
+    first = client.get("/assets/app.js")
+    again = client.get("/assets/app.js", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert first.headers["Content-Type"].startswith("text/javascript")
+    assert again.status_code == 304
