@@ -1,0 +1,1 @@
+"""Measures what the engine is worth, with the code that serves it."""
