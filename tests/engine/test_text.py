@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.text import passage
-from engine.types import Product
+from engine.types import AttributeValue, Product
 
 
 def test_fields_come_in_order_of_what_tells_products_apart() -> None:
@@ -32,7 +32,13 @@ def test_what_the_title_names_is_not_repeated() -> None:
 
 
 def test_values_read_as_a_shopper_would_write_them() -> None:
-    attributes = {"size": 0.5, "ports": ["USB-C", "HDMI"], "none": "", "height": 12.0, "no": []}
+    attributes: dict[str, AttributeValue] = {
+        "size": 0.5,
+        "ports": ["USB-C", "HDMI"],
+        "none": "",
+        "height": 12.0,
+        "no": [],
+    }
     text = passage(Product(id="1", title="Dock", attributes=attributes))
     assert text == "Dock. size: 0.5. ports: USB-C, HDMI. height: 12"
 

@@ -10,7 +10,7 @@ from tokenizers import Encoding
 
 from engine.errors import ModelError
 from engine.models.encoder import SHIPPED_ENCODER
-from engine.models.runtime import BATCH_TOKENS, Session, make_batches
+from engine.models.runtime import BATCH_TOKENS, LENGTH_STEP, Session, make_batches
 from engine.models.tokenizer import load_tokenizer
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -29,6 +29,8 @@ def test_batches_cover_every_sequence_once_and_pad_little() -> None:
         ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
         assert ids.shape == mask.shape
         assert ids.size <= BATCH_TOKENS
+        assert ids.shape[1] % LENGTH_STEP == 0
+        assert ids.shape[1] - mask.sum(axis=1).max() < LENGTH_STEP
         for place, row, seen in zip(batch.places, ids, mask, strict=True):
             assert row[seen == 1].tolist() == given[place].ids
             assert row[seen == 0].sum() == 0

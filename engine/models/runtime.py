@@ -1,0 +1,177 @@
+"""Inference on the CPU: token sequences in, one row of numbers for each out.
+
+The only module that knows the inference runtime (OpenVINO). Why this one, and int8: docs/log.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from engine.errors import ModelError
+from engine.models.folder import GRAPH_FILE
+
+Tokens = NDArray[np.int64]
+Outputs = NDArray[np.float32]
+
+BATCH_TOKENS = 2048
+"""Padded tokens in one batch: more is no faster, and a stream's buffers stay in its cache."""
+
+
+LENGTH_STEP = 16
+"""Lengths are padded to a multiple of this, the numbers a 512-bit register holds.
+
+Softmax and pooling then add the same numbers in the same order however much padding follows.
+Without it a sum may differ in its last bit, an int8 rounding may fall the other way, and a
+vector moves by up to 0.02 with the company its text keeps; with it, not by a bit.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences of about one length, padded to the same one."""
+
+    places: NDArray[np.int64]  # (batch,), where each row belongs in the output
+    inputs: dict[str, Tokens]  # by name of the graph's input, each (batch, length)
+
+
+class Session:
+    """A loaded model. May be called from many threads at once."""
+
+    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        """Load and compile the graph in `folder`.
+
+        Args:
+            folder: the model folder.
+            threads: CPU threads in all; 0 takes every core this process may use. Each runs a
+                batch of its own: that beats many threads sharing one batch, and lets queries
+                run side by side.
+
+        Raises:
+            ModelError: the graph or its weights cannot be read.
+        """
+        streams = threads or _usable_cores()
+        self._model = _compile(folder / GRAPH_FILE, streams)
+        self._inputs = [port.any_name for port in self._model.inputs]
+        self.width = int(self._model.output(0).partial_shape[1].get_length())
+        requests = [self._model.create_infer_request() for _ in range(streams)]
+        self._warm(requests)
+        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for request in requests:
+            self._idle.put(request)
+
+    def _warm(self, requests: Sequence[ov.InferRequest]) -> None:
+        """Run each request once: its kernels are made on first use, which takes 0.1 to 0.2 s."""
+        shortest = np.ones((1, LENGTH_STEP), dtype=np.int64)
+        for request in requests:
+            request.start_async(dict.fromkeys(self._inputs, shortest))
+        for request in requests:
+            request.wait()
+
+    def run(self, sequences: Sequence[Encoding]) -> Outputs:
+        """The graph's output for each sequence, in their order; shape (len(sequences), width).
+
+        A sequence gives the same output alone or among others: padding is masked, lengths are
+        padded by `LENGTH_STEP`, and the activation ranges of int8 are fixed at export.
+        """
+        outputs = np.empty((len(sequences), self.width), dtype=np.float32)
+        running: deque[tuple[ov.InferRequest, Batch]] = deque()
+        try:
+            for batch in make_batches(sequences, self._inputs):
+                request = self._take(running, outputs)
+                running.append((request, batch))
+                request.start_async(batch.inputs)
+            while running:
+                self._idle.put(self._finish(running, outputs))
+        finally:
+            for request, _ in running:  # only after an error
+                request.cancel()
+                self._idle.put(request)
+        return outputs
+
+    def _take(
+        self, running: deque[tuple[ov.InferRequest, Batch]], outputs: Outputs
+    ) -> ov.InferRequest:
+        """An idle request, or our own oldest once it is done, or another caller's."""
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return self._finish(running, outputs) if running else self._idle.get()
+
+    @staticmethod
+    def _finish(running: deque[tuple[ov.InferRequest, Batch]], outputs: Outputs) -> ov.InferRequest:
+        """Wait for the oldest batch, keep its output, and give its request back."""
+        request, batch = running[0]
+        request.wait()
+        outputs[batch.places] = request.get_output_tensor(0).data
+        running.popleft()
+        return request
+
+
+def make_batches(sequences: Sequence[Encoding], inputs: Sequence[str]) -> Iterator[Batch]:
+    """Cut sequences, longest first, into batches of at most `BATCH_TOKENS` padded tokens."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        length = -(-int(lengths[order[start]]) // LENGTH_STEP) * LENGTH_STEP
+        places = order[start : start + max(1, BATCH_TOKENS // length)]
+        yield Batch(
+            places, {name: _pad(name, [sequences[i] for i in places], length) for name in inputs}
+        )
+        start += len(places)
+
+
+def _pad(name: str, sequences: Sequence[Encoding], length: int) -> Tokens:
+    """One input of the graph, zeros where a sequence has ended; shape (len(sequences), length).
+
+    Which token stands there does not matter: the mask, zero as well, keeps it from being read.
+    """
+    padded = np.zeros((len(sequences), length), dtype=np.int64)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = _FIELD_OF[name](sequence)
+    return padded
+
+
+_FIELD_OF = {
+    "input_ids": lambda sequence: sequence.ids,
+    "attention_mask": lambda sequence: sequence.attention_mask,
+    "token_type_ids": lambda sequence: sequence.type_ids,
+}
+
+
+def _compile(graph: Path, streams: int) -> ov.CompiledModel:
+    """The model, ready to run on `streams` batches at once."""
+    options = {
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams,
+        "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
+    }
+    try:
+        return ov.Core().compile_model(graph, "CPU", options)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{graph} cannot be loaded: {_last_line(error)}. "
+            "Export it again with `daogou export`, or reinstall daogou if it is the shipped one."
+        ) from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def _usable_cores() -> int:
+    """Cores this process may run on, which in a container may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Offline: catalog in, snapshot out; training, export and evaluation."""

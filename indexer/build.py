@@ -1,0 +1,208 @@
+"""Catalog in, published snapshot out: what `daogou index` does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import CatalogError, SnapshotDamagedError
+from engine.manifest import Manifest, ModelEntry, describe_files
+from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.models.folder import ModelInfo, read_model_info
+from engine.products import ProductStore, ProductStoreBuilder
+from engine.retrieval.dense import create_vectors, open_vectors
+from engine.retrieval.facets import FacetBuilder
+from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
+from engine.search import SearchEngine
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.store import SnapshotStore, Staging
+from engine.text import passage
+from engine.types import Product, Stage
+from indexer.catalog import RejectLog, read_catalog
+from indexer.progress import Progress, Silent
+
+ENCODE_CHUNK = 2_048
+"""Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How to read the catalog, and which models go into the snapshot."""
+
+    layout: str = "auto"
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    rejects: Path | None = None
+    strict: bool = False
+    encoder: Path = SHIPPED_ENCODER
+    reranker: Path | None = None
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index run did."""
+
+    snapshot_id: str
+    folder: Path
+    products: int
+    rejected: int
+    rejects_by_reason: Mapping[str, int]
+    rejects_file: Path | None
+    bytes: int
+    seconds: Mapping[str, float]
+    """Wall time by step."""
+
+
+def index_catalog(
+    source: Path,
+    store: Path,
+    options: IndexOptions | None = None,
+    progress: Progress | None = None,
+) -> IndexReport:
+    """Index a catalog file or folder and serve it from `store` from now on.
+
+    Killed at any moment, the store goes on serving what it served before.
+
+    Raises:
+        CatalogError: the catalog cannot be read, or no product is left of it.
+        StoreLockedError: another process is writing to the store.
+        ModelError: a model folder is missing or damaged.
+    """
+    options = options or IndexOptions()
+    progress = progress or Silent()
+    snapshots = SnapshotStore(store)
+    rejects_path = options.rejects or store / "rejects.jsonl"
+    seconds: dict[str, float] = {}
+    with snapshots.writing(), RejectLog(rejects_path, strict=options.strict) as rejects:
+        staging = snapshots.stage()
+        models = adopt_models(staging.folder, options)
+        stream = read_catalog(
+            source, layout=options.layout, mapping=options.mapping, rejects=rejects
+        )
+        started = time.perf_counter()
+        products = write_products(staging.folder, stream, progress)
+        seconds["read"] = time.perf_counter() - started
+        if not products:
+            raise CatalogError(_nothing_left(source, rejects, rejects_path))
+        write_vectors(staging.folder, products, options.threads, progress)
+        seconds["encode"] = time.perf_counter() - started - seconds["read"]
+        manifest = describe(staging, models, str(source), products, rejects.total)
+        smoke_test(staging.folder, manifest, options.threads)
+        folder = snapshots.publish(staging, manifest)
+        seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
+    return IndexReport(
+        snapshot_id=manifest.id,
+        folder=folder,
+        products=products,
+        rejected=rejects.total,
+        rejects_by_reason=dict(rejects.by_reason),
+        rejects_file=rejects_path if rejects.total else None,
+        bytes=manifest.size,
+        seconds=seconds,
+    )
+
+
+def _nothing_left(source: Path, rejects: RejectLog, rejects_path: Path) -> str:
+    """Why a catalog gave no product."""
+    if not rejects.total:
+        return f"{source} holds no products"
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.by_reason.most_common(3))
+    return f"every row of {source} was rejected ({reasons}). See {rejects_path}"
+
+
+def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
+    """Copy the models into the snapshot: an index carries what it was made with."""
+    sources = {"encoder": options.encoder}
+    if options.reranker is not None:
+        sources["reranker"] = options.reranker
+    models = {kind: read_model_info(source, kind=kind) for kind, source in sources.items()}
+    for kind, source in sources.items():
+        shutil.copytree(source, folder / "models" / kind)
+    return models
+
+
+def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
+    """Write product store, keyword index and facet columns in one pass; returns the count."""
+    store = ProductStoreBuilder(folder / "products.sqlite")
+    lexical = LexicalBuilder(folder / "lexical")
+    facets = FacetBuilder(folder / "facets")
+    count = 0
+    with progress.step("Reading", None) as advance:
+        for product in stream:
+            row = store.add(product)
+            lexical.add(row, product)
+            facets.add(row, product)
+            count += 1
+            advance(1)
+    store.finish()
+    lexical.finish()
+    facets.finish()
+    return count
+
+
+def write_vectors(folder: Path, count: int, threads: int, progress: Progress) -> None:
+    """Encode every passage, a chunk at a time, into the vector file in row order."""
+    encoder = load_encoder(folder / "models" / "encoder", threads=threads)
+    products = ProductStore(folder / "products.sqlite")
+    np.save(folder / "id_rank.npy", products.id_rank())
+    vectors = create_vectors(folder / "vectors.npy", count, encoder.dim)
+    with progress.step("Encoding", count) as advance:
+        for start in range(0, count, ENCODE_CHUNK):
+            rows = range(start, min(start + ENCODE_CHUNK, count))
+            passages = [passage(product) for product in products.fetch(rows)]
+            vectors[start : rows.stop] = encoder.encode_passages(passages)
+            advance(len(rows))
+    vectors.flush()
+    products.close()
+
+
+def describe(
+    staging: Staging, models: Mapping[str, ModelInfo], source: str, products: int, rejected: int
+) -> Manifest:
+    """The manifest of a staged snapshot whose files are all written."""
+    folder = staging.folder
+    return Manifest(
+        id=staging.id,
+        parent=staging.parent,
+        created_at=datetime.now(UTC),
+        daogou_version=version("daogou"),
+        source=source,
+        products=products,
+        rejected=rejected,
+        dim=open_vectors(folder / "vectors.npy").shape[1],
+        lexical_fingerprint=FINGERPRINT,
+        models={
+            kind: ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
+            for kind, info in models.items()
+        },
+        files=describe_files(folder),
+    )
+
+
+def smoke_test(folder: Path, manifest: Manifest, threads: int) -> None:
+    """Open the staged snapshot and search it, before a shopper does.
+
+    Raises:
+        SnapshotDamagedError: parts disagree on how many products there are, vectors are not of unit
+            length, or a search finds nothing.
+    """
+    snapshot = Snapshot(folder, manifest, threads=threads)
+    parts = [len(snapshot.products), len(snapshot.vectors), len(snapshot.id_rank)]
+    if set(parts) != {manifest.products}:
+        raise SnapshotDamagedError(f"the new snapshot is not whole: {parts} products. Index again")
+    sample = np.linspace(0, len(snapshot) - 1, num=min(len(snapshot), ENCODE_CHUNK), dtype=np.int64)
+    lengths = np.linalg.norm(snapshot.vectors[sample].astype(np.float32), axis=1)
+    if not np.allclose(lengths, 1.0, atol=1e-2):
+        raise SnapshotDamagedError("the encoder gave vectors that are not of unit length")
+    engine = SearchEngine(snapshot, Settings())
+    if not engine.search("smoke test", stage=Stage.FUSED).hits:
+        raise SnapshotDamagedError("the new snapshot finds nothing. Index again")
+    snapshot.products.close()

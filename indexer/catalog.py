@@ -1,0 +1,192 @@
+"""Any catalog file → a stream of `Product` and a log of rejected rows.
+
+Rows are read, typed and handed out one at a time: memory does not grow with the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CatalogError
+from engine.types import AttributeValue, Product
+from indexer.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
+from indexer.columns import Columns
+from indexer.duplicates import SeenIds
+from indexer.fields import CONVERTERS, is_absent
+from indexer.layouts import Layout, find_layout
+from indexer.money import parse_price
+from indexer.rejects import Reason, RejectLog, RowFault
+from indexer.rows.columnar import read_parquet
+from indexer.rows.delimited import read_delimited
+from indexer.rows.files import (
+    COLUMNAR_SUFFIXES,
+    TEXT_SUFFIXES,
+    damage_as_catalog_error,
+    file_format,
+    list_files,
+)
+from indexer.rows.jsonlines import read_jsonlines
+from indexer.rows.table import Row, Table
+
+__all__ = ["Reason", "RejectLog", "read_catalog"]
+
+_NO_MAPPING: Mapping[str, str] = {}
+
+
+def read_catalog(
+    source: Path,
+    *,
+    layout: str = "auto",
+    mapping: Mapping[str, str] = _NO_MAPPING,
+    rejects: RejectLog,
+) -> Iterator[Product]:
+    """The products of a CSV, TSV, JSON Lines or Parquet file, or of a folder of such files.
+
+    Text files may be compressed (.gz, .zst). A folder is read with all below it, by path; hidden
+    files are passed over. Ids are unique in what is returned: the first good row of an id wins.
+
+    Args:
+        source: the file or folder.
+        layout: `auto`, or the layout of a published set: `wands`, `esci`, `esci:LOCALE`.
+        mapping: field → column, for columns that are not named as our fields are.
+        rejects: takes the rows that cannot become products.
+
+    Raises:
+        CatalogError: a file is missing, damaged, or without a column for id or title; at once or
+            while the products are read.
+        RejectedRowError: a row was rejected and `rejects` is strict.
+    """
+    chosen = find_layout(layout)
+    columns = Columns(chosen, mapping)
+    files = _catalog_files(source, chosen, rejects)
+    return _products(files, chosen, columns, rejects)
+
+
+def _catalog_files(source: Path, layout: Layout, rejects: RejectLog) -> list[Path]:
+    """The files to read; those of a folder that are no catalog are noted as rejected."""
+    with damage_as_catalog_error(source):
+        source.stat()
+        found = list_files(source) if source.is_dir() else [source]
+    if source.is_dir():
+        found = [path for path in found if path.match(layout.files)] or found
+    files = [path for path in found if file_format(path)]
+    known = ", ".join([*TEXT_SUFFIXES, *COLUMNAR_SUFFIXES])
+    if not files:
+        what = "holds no catalog file" if source.is_dir() else "is no catalog file by its name"
+        raise CatalogError(f"{source} {what}. Readable: {known}; the text ones also .gz and .zst")
+    for path in sorted(set(found) - set(files)):
+        rejects.add(path, None, RowFault(Reason.UNKNOWN_FILE, f"readable are {known}"))
+    return files
+
+
+def _products(
+    files: list[Path], layout: Layout, columns: Columns, rejects: RejectLog
+) -> Iterator[Product]:
+    with closing(SeenIds()) as seen:
+        for path in files:
+            seen.begin(path)
+            for row, typed in _rows(path, layout, columns):
+                values: dict[str, Any] = {}
+                try:
+                    values, attributes = _assign(row.values, columns, typed)
+                    if row.fault:
+                        raise row.fault
+                    product = _product(values, attributes)
+                    seen.note(product.id, row.number)
+                except RowFault as fault:
+                    rejects.add(path, row.number, fault, _shown_id(values))
+                else:
+                    yield product
+
+
+def _rows(path: Path, layout: Layout, columns: Columns) -> Iterator[tuple[Row, bool]]:
+    """The rows of a file that belong to the catalog, and whether their values carry types."""
+    missing = columns.mapped
+    read = selected = 0
+    with damage_as_catalog_error(path):
+        before = path.stat()
+        with closing(_open(path, layout)) as table:
+            columns.check(path, table)
+            for row in table.rows:
+                read += 1
+                missing -= row.values.keys()
+                values = layout.prepare(row.values)
+                if values is not None:
+                    selected += 1
+                    yield Row(row.number, values, row.fault), table.typed
+            missing.difference_update(table.columns)
+        after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise CatalogError(f"{path} changed while it was read. Index it again when it is whole")
+    if read and missing:
+        raise CatalogError(f"{path}: no row has {min(missing)!r}, which --map names")
+    if read and not selected:
+        raise CatalogError(
+            f"{path} holds no row with {layout.selection}. Name another: --format esci:LOCALE"
+        )
+
+
+def _open(path: Path, layout: Layout) -> Table:
+    match file_format(path):
+        case "parquet":
+            return read_parquet(path)
+        case "jsonl":
+            return read_jsonlines(path)
+        case "tsv":
+            return read_delimited(path, "\t")
+        case _:
+            return read_delimited(path, layout.delimiter)
+
+
+def _assign(
+    row: Mapping[str, Any], columns: Columns, typed: bool
+) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """A row's values by field, and the (name, value) pairs that are attributes."""
+    values: dict[str, Any] = {}
+    others: list[tuple[str, Any]] = []
+    for column, value in row.items():
+        if is_absent(value):
+            continue
+        fed = columns.feeds(column, row)
+        if fed and fed[0] not in values:
+            values.update(dict.fromkeys(fed, value))
+        else:
+            others.append((column, value if typed else infer(value)))
+    return values, others
+
+
+def _product(values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Product:
+    """The product of a row.
+
+    Raises:
+        RowFault: why the row is none.
+    """
+    fields = {name: CONVERTERS[name](value) for name, value in values.items() if name in CONVERTERS}
+    if not fields.get("id"):
+        raise RowFault(Reason.MISSING_ID, "every product needs one", "id")
+    if not fields.get("title"):
+        raise RowFault(Reason.MISSING_TITLE, "every product needs one", "title")
+    if "price" in values:
+        fields["price"], currency = parse_price(values["price"])
+        fields["currency"] = fields.get("currency") or currency
+    return Product(**fields, attributes=_attributes(values.get("attributes"), others))
+
+
+def _attributes(given: object, others: list[tuple[str, Any]]) -> dict[str, AttributeValue]:
+    """The attributes given as such, then those of other columns; of one name, the first."""
+    attributes = parse_attributes(given) if given is not None else {}
+    for column, value in others:
+        for name, typed in flatten(column, value):
+            attributes.setdefault(name, typed)
+    if len(attributes) > MAX_ATTRIBUTES:
+        detail = f"{len(attributes):,}; {MAX_ATTRIBUTES} are allowed"
+        raise RowFault(Reason.TOO_MANY, detail, "attributes")
+    return attributes
+
+
+def _shown_id(values: Mapping[str, Any]) -> str:
+    """The id of a rejected row, as far as it has one."""
+    return str(values.get("id", ""))[:100]

@@ -1,0 +1,221 @@
+"""The commands that make and keep an index: `daogou index` and `daogou snapshots`.
+
+What is heavy is imported where it is used: `daogou --help` and `daogou serve` start quickly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
+from engine.store import SnapshotStore
+from indexer.progress import Bars, Silent
+
+if TYPE_CHECKING:
+    from indexer.build import IndexReport
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", "-s", envvar="DAOGOU_STORE", help="Folder of the snapshots.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+
+snapshots = typer.Typer(
+    help="List, check, roll back and prune what was indexed.", no_args_is_help=True
+)
+
+
+def index(
+    catalog: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSON Lines or Parquet file, or a folder of them.")
+    ],
+    *,
+    store: StoreOption = Path("store"),
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", "-m", metavar="FIELD=COLUMN", help="Which column holds a field."),
+    ] = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="Layout of a published set: auto, wands or esci.")
+    ] = "auto",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where rejected rows are listed. [default: STORE/rejects.jsonl]"),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first rejected row.")
+    ] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Exported encoder to use instead of the shipped one.")
+    ] = None,
+    reranker: Annotated[
+        Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a catalog, and serve it from STORE from now on."""
+    from indexer.build import IndexOptions, index_catalog  # slow to load, and not for --help
+
+    defaults = IndexOptions()
+    options = IndexOptions(
+        layout=layout,
+        mapping=_mapping(columns or []),
+        rejects=rejects,
+        strict=strict,
+        encoder=encoder or defaults.encoder,
+        reranker=reranker,
+        threads=threads,
+    )
+    report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
+    if as_json:
+        print_json(_report(report))
+    else:
+        _print_report(report, store)
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    """`title=name` pairs as field → column."""
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise CatalogError(
+                f"cannot read --map {pair!r}. Write --map FIELD=COLUMN, e.g. title=name"
+            )
+        if name in mapping:
+            raise CatalogError(f"--map gives {name} twice: {mapping[name]!r} and {column!r}")
+        mapping[name] = column
+    return mapping
+
+
+def _report(report: IndexReport) -> dict[str, object]:
+    """The report as JSON types."""
+    return {
+        "snapshot": report.snapshot_id,
+        "folder": str(report.folder),
+        "products": report.products,
+        "rejected": report.rejected,
+        "rejects_by_reason": dict(report.rejects_by_reason),
+        "rejects_file": str(report.rejects_file) if report.rejects_file else None,
+        "bytes": report.bytes,
+        "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
+    }
+
+
+def _print_report(report: IndexReport, store: Path) -> None:
+    """The report in words."""
+    out = Console(soft_wrap=True, highlight=False)
+    spent = sum(report.seconds.values())
+    out.print(
+        f"Indexed {report.products:,} products in {spent:.1f} s "
+        f"({report.bytes / 2**20:.1f} MiB), snapshot {report.snapshot_id}."
+    )
+    if report.rejected:
+        reasons = ", ".join(
+            f"{reason} {count:,}" for reason, count in report.rejects_by_reason.items()
+        )
+        out.print(
+            f"Rejected {report.rejected:,} rows ({reasons}); listed in {report.rejects_file}."
+        )
+    out.print(f'Search it: daogou search "…" --store {store}')
+
+
+@snapshots.command("list")
+def list_snapshots(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
+    """List the published snapshots, oldest first."""
+    kept = SnapshotStore(store)
+    current = kept.current().name
+    entries: list[dict[str, object]] = []
+    for name in kept.ids():
+        entry: dict[str, object] = {"id": name, "current": name == current}
+        try:
+            manifest = kept.manifest(name)
+            entry |= {
+                "created_at": manifest.created_at.isoformat(timespec="seconds"),
+                "products": manifest.products,
+                "rejected": manifest.rejected,
+                "bytes": manifest.size,
+                "source": manifest.source,
+                "models": {kind: model.name for kind, model in manifest.models.items()},
+            }
+        except SnapshotError as error:
+            entry["error"] = str(error)
+        entries.append(entry)
+    if as_json:
+        print_json({"snapshots": entries})
+        return
+    table = Table("", "snapshot", "products", "MiB", "source")
+    for entry in entries:
+        mark = "→" if entry["current"] else ""
+        if "error" in entry:
+            table.add_row(mark, str(entry["id"]), "", "", f"[red]{entry['error']}")
+        else:
+            size = f"{int(str(entry['bytes'])) / 2**20:.1f}"
+            table.add_row(
+                mark, str(entry["id"]), f"{entry['products']:,}", size, str(entry["source"])
+            )
+    Console().print(table)
+
+
+SnapshotArgument = Annotated[
+    str | None, typer.Argument(help="Snapshot id; the current one if left out.")
+]
+
+
+@snapshots.command()
+def verify(
+    snapshot_id: SnapshotArgument = None,
+    store: StoreOption = Path("store"),
+    as_json: JsonOption = False,
+) -> None:
+    """Read every byte of a snapshot and compare it with its manifest."""
+    kept = SnapshotStore(store)
+    name = snapshot_id or kept.current().name
+    found = kept.verify(name)
+    if as_json:
+        print_json({"snapshot": name, "damages": found})
+        if found:
+            raise typer.Exit(2)
+    elif found:
+        raise SnapshotDamagedError(
+            f"snapshot {name} is damaged: {'; '.join(found)}. "
+            f"Roll back with: daogou snapshots rollback --store {store}"
+        )
+    else:
+        typer.echo(f"Snapshot {name} is whole: every byte is as it was written.")
+
+
+@snapshots.command()
+def rollback(
+    snapshot_id: Annotated[
+        str | None, typer.Argument(help="Snapshot id; the one before the current if left out.")
+    ] = None,
+    store: StoreOption = Path("store"),
+) -> None:
+    """Serve an earlier snapshot again, after checking every byte of it."""
+    kept = SnapshotStore(store)
+    with kept.writing():
+        typer.echo(f"Serving snapshot {kept.rollback(snapshot_id)}.")
+
+
+@snapshots.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest to keep.")] = 3,
+    store: StoreOption = Path("store"),
+) -> None:
+    """Delete old snapshots; the current one always stays."""
+    kept = SnapshotStore(store)
+    with kept.writing():
+        deleted = kept.prune(keep)
+    typer.echo(f"Deleted {len(deleted)} snapshots, {len(kept.ids())} left.")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,160 @@
+"""`daogou export`: a checkpoint of any origin, into the form that serves."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.errors import CatalogError
+
+if TYPE_CHECKING:
+    from indexer.export import ExportReport
+
+SAMPLE = 700
+"""Texts taken of each source: more move the ranges of int8 no further."""
+
+export = typer.Typer(help="Turn a checkpoint into a serving model.", no_args_is_help=True)
+
+
+class Precision(StrEnum):
+    """How exactly weights are kept."""
+
+    INT8 = "int8"
+    FP32 = "fp32"
+
+
+Base = Annotated[str, typer.Argument(help="Hugging Face id, or folder of a checkpoint.")]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+Calibration = Annotated[
+    list[Path] | None,
+    typer.Option(help="Text file, one text a line, as the model will read them; repeatable."),
+]
+MaxLength = Annotated[int, typer.Option(min=8, max=512, help="Tokens read of a text.")]
+Exactness = Annotated[Precision, typer.Option(help="int8, or fp32 to keep every bit.")]
+Name = Annotated[str, typer.Option(help="What to call the model; its base's name if left out.")]
+Provenance = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=TEXT", help="Line for the model card; repeatable.")
+]
+
+
+@export.command()
+def encoder(
+    base: Base,
+    *,
+    out: Out,
+    catalog: Annotated[
+        list[Path] | None, typer.Option(help="Catalog whose passages to calibrate on; repeatable.")
+    ] = None,
+    calibration: Calibration = None,
+    max_length: MaxLength = 128,
+    precision: Exactness = Precision.INT8,
+    name: Name = "",
+    query_prefix: Annotated[str, typer.Option(help='Before a query, e.g. "query: ".')] = "",
+    passage_prefix: Annotated[str, typer.Option(help='Before a passage, e.g. "passage: ".')] = "",
+    provenance: Provenance = None,
+) -> None:
+    """Export a bi-encoder, to index with: daogou index --encoder OUT.
+
+    Int8 is calibrated on texts like those it will read: of each catalog and each file, 700 drawn by
+    a fixed seed. Give both passages and queries.
+    """
+    from indexer.export import export_encoder
+
+    sources = [*map(_passages, catalog or []), *map(_lines, calibration or [])]
+    texts = [text for source in sources for text in _sample(source)]
+    report = export_encoder(
+        base,
+        out,
+        calibration=texts,
+        max_length=max_length,
+        precision=precision.value,
+        name=name,
+        query_prefix=query_prefix,
+        passage_prefix=passage_prefix,
+        provenance=_pairs(provenance or []),
+    )
+    _print(report)
+
+
+@export.command()
+def reranker(
+    base: Base,
+    *,
+    out: Out,
+    calibration: Annotated[
+        list[Path], typer.Option(help="Text file, QUERY<TAB>PASSAGE a line; repeatable.")
+    ],
+    labels: Annotated[
+        str, typer.Option(help="Class of each logit where the checkpoint does not say: E,S,C,I.")
+    ] = "",
+    temperature: Annotated[float, typer.Option(min=0.01, help="Logits are divided by it.")] = 1.0,
+    max_length: MaxLength = 128,
+    precision: Exactness = Precision.INT8,
+    name: Name = "",
+    provenance: Provenance = None,
+) -> None:
+    """Export a cross-encoder of ESCI's four classes, to index with: daogou index --reranker OUT.
+
+    A line of a calibration file is a query, a tab, and a passage.
+    """
+    from indexer.export import export_reranker
+
+    lines = [line for file in calibration for line in _lines(file)]
+    pairs = [tuple(line.split("\t", 1)) for line in lines]
+    if any(len(pair) != 2 for pair in pairs):
+        raise CatalogError(
+            "a calibration line lacks its tab. Write QUERY<TAB>PASSAGE on every line"
+        )
+    report = export_reranker(
+        base,
+        out,
+        calibration=[(pair[0], pair[1]) for pair in pairs],
+        labels=[label for label in labels.split(",") if label] or None,
+        temperature=temperature,
+        max_length=max_length,
+        precision=precision.value,
+        name=name,
+        provenance=_pairs(provenance or []),
+    )
+    _print(report)
+
+
+def _lines(file: Path) -> list[str]:
+    """Every line of a text file that is not blank."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"cannot read the calibration texts in {file}: {error}") from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _passages(catalog: Path) -> list[str]:
+    """The passage of every product of a catalog; rows that cannot be read are left out."""
+    from engine.text import passage
+    from indexer.catalog import read_catalog
+    from indexer.rejects import RejectLog
+
+    with RejectLog(None) as rejects:
+        return [passage(product) for product in read_catalog(catalog, rejects=rejects)]
+
+
+def _sample(texts: list[str]) -> list[str]:
+    """At most `SAMPLE` of the texts, always the same ones."""
+    if len(texts) <= SAMPLE:
+        return texts
+    return random.Random(0).sample(texts, SAMPLE)  # noqa: S311 - a sample, not a secret
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    """`KEY=TEXT` options as a mapping."""
+    return {key: text for key, _, text in (pair.partition("=") for pair in given)}
+
+
+def _print(report: ExportReport) -> None:
+    """What was written and what it cost."""
+    loss = ", ".join(f"{name} {value:.4f}" for name, value in report.quantisation.items())
+    typer.echo(f"Wrote {report.folder} ({report.size_bytes / 2**20:.1f} MiB; {loss}).")

@@ -1,0 +1,109 @@
+"""Which column feeds which field of a product."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Container, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from engine.errors import CatalogError
+from indexer.fields import FIELDS
+from indexer.layouts import Layout, matching_layout
+from indexer.rows.table import Table
+
+_KNOWN = frozenset(FIELDS)
+_OFTEN_NAMED = {
+    "id": ("product_id", "item_id", "asin", "sku", "handle", "uid", "code"),
+    "title": ("name", "product_name", "product_title", "label"),
+}
+
+
+class Columns:
+    """What becomes of each column: `--map` decides, then the layout, then the column's own name.
+
+    Names are compared without case, and with spaces and hyphens as underscores. Whatever feeds no
+    field is an attribute.
+    """
+
+    def __init__(self, layout: Layout, mapping: Mapping[str, str]) -> None:
+        unknown = [name for name in mapping if name not in FIELDS]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], FIELDS, n=1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            raise CatalogError(
+                f"--map {unknown[0]}={mapping[unknown[0]]}: there is no field {unknown[0]!r}."
+                f"{meant} Fields: {', '.join(FIELDS)}"
+            )
+        self._layout = layout
+        self._mapping = dict(mapping)
+        self._column_of = {**layout.columns, **mapping}
+        self._fed: dict[str, list[str]] = {}
+        for name, column in self._column_of.items():
+            self._fed.setdefault(column, []).append(name)
+
+    @property
+    def mapped(self) -> set[str]:
+        """The columns that `--map` names."""
+        return set(self._mapping.values())
+
+    def feeds(self, column: str, beside: Container[str]) -> list[str]:
+        """The fields a column feeds, among the columns beside it; none where it is an attribute.
+
+        Of `Title` and `title` the exact name is the field, the other an attribute.
+        """
+        if column in self._fed:
+            return self._fed[column]
+        name = _as_field(column)
+        if name not in _KNOWN or name in self._column_of:
+            return []
+        return [name] if name == column or name not in beside else []
+
+    def check(self, path: Path, table: Table) -> None:
+        """Refuse a file that lacks a column named by `--map`, or one for id or title.
+
+        Raises:
+            CatalogError: the message lists the columns there are.
+        """
+        if not table.columns:  # JSON Lines of which no row could be read
+            return
+        if table.fixed:
+            for name, column in self._mapping.items():
+                if column not in table.columns:
+                    raise CatalogError(
+                        f"{path} has no column {column!r}, which --map {name}={column} names. "
+                        f"{_listed(table.columns)}"
+                    )
+        fed = {name for column in table.columns for name in self.feeds(column, table.columns)}
+        for name in ("id", "title"):
+            if name not in fed:
+                raise CatalogError(f"{path} {self._lacking(name, table.columns)}")
+
+    def _lacking(self, name: str, columns: tuple[str, ...]) -> str:
+        """What is missing, and what to do about it."""
+        there = _listed(columns)
+        if column := self._layout.columns.get(name):
+            return f"has no column {column!r}: it is not in the {self._layout.name} layout. {there}"
+        cure = f"Name it with --map {name}={_closest(name, columns)}"
+        if layout := matching_layout(columns):
+            cure = f"Read it with --format {layout}"
+        return f"has no column for the {name}. {cure}. {there}"
+
+
+@lru_cache(maxsize=4_096)
+def _as_field(column: str) -> str:
+    return column.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
+def _closest(name: str, columns: tuple[str, ...]) -> str:
+    """The column that most likely holds a field."""
+    by_name = {_as_field(column): column for column in columns}
+    likely = [often for often in _OFTEN_NAMED[name] if often in by_name]
+    likely += [column for column in by_name if name in column.split("_")]
+    likely += difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
+    return by_name[likely[0]] if likely else "COLUMN"
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    shown = ", ".join(columns[:40])
+    return f"Its columns: {shown}{', …' if len(columns) > 40 else ''}"

@@ -1,0 +1,298 @@
+"""A checkpoint to a serving model: a folder that needs no torch, in int8, its loss measured."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from engine.checksums import FileEntry
+from engine.errors import ModelError
+from engine.models.encoder import load_encoder
+from engine.models.folder import (
+    GRAPH_FILE,
+    INFO_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    EncoderInfo,
+    ModelInfo,
+    Precision,
+    RerankerInfo,
+    fingerprint_of,
+)
+from engine.models.reranker import load_reranker, softmax
+from engine.models.runtime import LENGTH_STEP
+from engine.models.tokenizer import load_tokenizer
+from engine.text import PASSAGE_TEMPLATE
+from engine.types import Relevance
+from indexer.export_card import card
+from indexer.export_graph import (
+    Checkpoint,
+    load_bi_encoder,
+    load_cross_encoder,
+    run_torch,
+    training_libraries,
+    weights_digest,
+    write_graph,
+)
+
+MIN_COSINE = 0.98
+"""Below it on any held-out text, the vectors are not comparable with full precision."""
+MAX_SHIFT = 0.1
+"""How far quantisation may move any class probability of a held-out pair."""
+MIN_CALIBRATION = 50
+MOST_CALIBRATED, MOST_HELD_OUT = 500, 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote and what it cost."""
+
+    folder: Path
+    info: ModelInfo
+    """Its `quantisation` has, for an encoder, cosines with full precision (`cosine_min`,
+    `cosine_p1`, `cosine_mean`); for a reranker, shifts of probabilities (`shift_max`,
+    `shift_mean`).
+    """
+    size_bytes: int
+
+
+def export_encoder(
+    base: str | Path,
+    out: Path,
+    *,
+    calibration: Sequence[str],
+    max_length: int = 128,
+    precision: Precision = "int8",
+    name: str = "",
+    query_prefix: str = "",
+    passage_prefix: str = "",
+    provenance: Mapping[str, str] | None = None,
+) -> ExportReport:
+    """Export a bi-encoder: a Hugging Face id, a sentence-transformers folder, or a plain BERT.
+
+    Args:
+        base: id or folder. Mean and CLS pooling are understood; a plain BERT is mean-pooled.
+        out: folder to write; what was there is replaced once the export has succeeded.
+        calibration: real passages and queries, prefixes not yet put before them. Half of them (500
+            at most) fix the ranges of int8, the others (2,000 at most) measure what it cost.
+        max_length: tokens read of a text, a multiple of 16.
+        precision: `int8`, or `fp32` to keep every bit.
+        name: for people; the base's name where empty.
+        query_prefix: what the model wants before a query ("query: " for E5).
+        passage_prefix: what it wants before a passage.
+        provenance: further lines for the model card: license, revision, sources of calibration.
+
+    Raises:
+        MissingExtraError: torch, sentence-transformers or NNCF is not installed.
+        ModelError: the base cannot be exported, the texts are too few, or int8 costs too much.
+    """
+    used, held_out = _split([passage_prefix + text for text in calibration])
+    with training_libraries():
+        checkpoint, pooling = load_bi_encoder(str(base))
+        with _aside(out) as folder:
+            _write_files(folder, checkpoint, used, max_length, precision)
+            info = EncoderInfo(
+                name=name or Path(base).name,
+                dim=checkpoint.width,
+                pooling=pooling,
+                query_prefix=query_prefix,
+                passage_prefix=passage_prefix,
+                **_common(folder, base, checkpoint, provenance),
+                max_length=max_length,
+                precision=precision,
+            )
+            expected = run_torch(
+                checkpoint.module, load_tokenizer(folder, max_length).encode_batch(held_out)
+            )
+            _write_info(folder, info)
+            unprefixed = [text.removeprefix(passage_prefix) for text in held_out]
+            cosines = (load_encoder(folder).encode_passages(unprefixed) * expected).sum(axis=1)
+            loss = {
+                "cosine_min": float(cosines.min()),
+                "cosine_p1": float(np.quantile(cosines, 0.01)),
+                "cosine_mean": float(cosines.mean()),
+            }
+            if loss["cosine_min"] < MIN_COSINE:
+                raise _too_costly(f"a cosine of {loss['cosine_min']:.4f} (at least {MIN_COSINE})")
+            return _finish(folder, out, info, loss)
+
+
+def export_reranker(
+    base: str | Path,
+    out: Path,
+    *,
+    calibration: Sequence[tuple[str, str]],
+    labels: Sequence[str] | None = None,
+    temperature: float = 1.0,
+    max_length: int = 128,
+    precision: Precision = "int8",
+    name: str = "",
+    provenance: Mapping[str, str] | None = None,
+) -> ExportReport:
+    """Export a cross-encoder of ESCI's four classes: a Hugging Face id or a folder.
+
+    Args:
+        base: id or folder of a sequence classifier.
+        out: folder to write; what was there is replaced once the export has succeeded.
+        calibration: real (query, passage) pairs. Half of them (500 at most) fix the ranges of int8,
+            the others (2,000 at most) measure what it cost.
+        labels: the class of each logit, `exact` or `E` and so on; the base's own where None.
+        temperature: logits are divided by it before the softmax.
+        max_length: tokens read of a pair, a multiple of 16.
+        precision: `int8`, or `fp32` to keep every bit.
+        name: for people; the base's name where empty.
+        provenance: further lines for the model card.
+
+    Raises:
+        MissingExtraError: torch, transformers or NNCF is not installed.
+        ModelError: the base has other classes or cannot be exported, the pairs are too few, or int8
+            costs too much.
+    """
+    used, held_out = _split(calibration)
+    with training_libraries():
+        checkpoint, own_labels = load_cross_encoder(str(base))
+        with _aside(out) as folder:
+            classes = _four_classes(base, labels or own_labels, len(own_labels))
+            _write_files(folder, checkpoint, used, max_length, precision)
+            info = RerankerInfo(
+                name=name or Path(base).name,
+                labels=classes,
+                temperature=temperature,
+                **_common(folder, base, checkpoint, provenance),
+                max_length=max_length,
+                precision=precision,
+            )
+            logits = run_torch(
+                checkpoint.module, load_tokenizer(folder, max_length).encode_batch(held_out)
+            )
+            _write_info(folder, info)
+            columns = [classes.index(relevance.name.lower()) for relevance in Relevance]
+            expected = softmax(logits[:, columns] / temperature)
+            queries, passages = zip(*held_out, strict=True)
+            shifts = np.abs(load_reranker(folder).classify(queries, passages) - expected)
+            loss = {"shift_max": float(shifts.max()), "shift_mean": float(shifts.mean())}
+            if loss["shift_max"] > MAX_SHIFT:
+                raise _too_costly(
+                    f"a shift of a probability by {loss['shift_max']:.3f} (at most {MAX_SHIFT})"
+                )
+            return _finish(folder, out, info, loss)
+
+
+def _split(texts: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Texts to calibrate on and texts to measure on: disjoint, chosen by chance with a fixed seed.
+
+    A model is as exact as its worst text, so short queries and long passages are in both.
+    """
+    distinct = list(dict.fromkeys(texts))
+    if len(distinct) < MIN_CALIBRATION:
+        raise ModelError(
+            f"{len(distinct)} distinct calibration texts are too few: give {MIN_CALIBRATION} or "
+            f"more, best {MOST_CALIBRATED + MOST_HELD_OUT}, of what the model will read."
+        )
+    random.Random(0).shuffle(distinct)  # noqa: S311 - a sample, not a secret
+    half = min(MOST_CALIBRATED, len(distinct) // 2)
+    return distinct[:half], distinct[half : half + MOST_HELD_OUT]
+
+
+def _write_files(
+    folder: Path,
+    checkpoint: Checkpoint,
+    used: Sequence[Any],
+    max_length: int,
+    precision: Precision,
+) -> None:
+    """Write tokenizer, graph and weights."""
+    if max_length % LENGTH_STEP or not 0 < max_length <= checkpoint.positions:
+        raise ModelError(
+            f"a maximum length of {max_length} does not fit: give a multiple of {LENGTH_STEP} "
+            f"up to {checkpoint.positions}, as many tokens as the base can read."
+        )
+    cleaned = Tokenizer.from_str(checkpoint.tokenizer)
+    cleaned.no_padding()
+    cleaned.no_truncation()
+    cleaned.save(str(folder / TOKENIZER_FILE), pretty=False)
+    sequences = load_tokenizer(folder, max_length).encode_batch(used)
+    write_graph(folder / GRAPH_FILE, checkpoint.module, sequences, precision)
+
+
+def _common(
+    folder: Path, base: str | Path, checkpoint: Checkpoint, provenance: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """What encoder and reranker record alike."""
+    base_name = Path(base).name if Path(base).exists() else str(base)
+    return {
+        "weights": weights_digest(checkpoint.module),
+        "passage_template": PASSAGE_TEMPLATE,
+        "fingerprint": "",
+        "files": {
+            name: FileEntry.of(folder / name) for name in (TOKENIZER_FILE, GRAPH_FILE, WEIGHTS_FILE)
+        },
+        "provenance": {"base": base_name, **(provenance or {})},
+    }
+
+
+def _four_classes(
+    base: str | Path, labels: Sequence[str], logits: int
+) -> tuple[str, str, str, str]:
+    """Names of `Relevance` in logit order, from names or ESCI letters in any case."""
+    known = {relevance.name.lower(): relevance.name.lower() for relevance in Relevance}
+    known |= {name[0]: name for name in known}
+    named = [known.get(label.strip().lower(), "") for label in labels]
+    if logits != len(Relevance) or sorted(named) != sorted(set(known.values())):
+        raise ModelError(
+            f"{base} gives {logits} logits, labelled {', '.join(labels)}. A reranker has four, "
+            "one for each of exact, substitute, complement, irrelevant: train one with them, or "
+            "name them in logit order if it has them under other names."
+        )
+    return (named[0], named[1], named[2], named[3])
+
+
+def _write_info(folder: Path, info: ModelInfo) -> ModelInfo:
+    """Write model.json with the fingerprint filled in; returns what was written."""
+    complete = info.model_copy(update={"fingerprint": fingerprint_of(info)})
+    (folder / INFO_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return complete
+
+
+def _finish(folder: Path, out: Path, info: ModelInfo, loss: Mapping[str, float]) -> ExportReport:
+    """Record the loss, write the model card, and report on the folder that `out` becomes."""
+    rounded = {name: round(value, 5) for name, value in loss.items()}
+    complete = _write_info(folder, info.model_copy(update={"quantisation": rounded}))
+    (folder / "README.md").write_text(card(complete), encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return ExportReport(out, complete, size)
+
+
+def _too_costly(what: str) -> ModelError:
+    return ModelError(
+        f"int8 costs {what} on the worst held-out text. Calibrate on more texts like those the "
+        "model will read, short queries and long passages both, or export with precision fp32."
+    )
+
+
+@contextlib.contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A fresh folder that replaces `out` when the block succeeds and is gone when it fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    fresh.mkdir()
+    try:
+        yield fresh
+        if out.exists():
+            before = fresh.with_suffix(".before")
+            out.rename(before)
+            fresh.rename(out)
+            shutil.rmtree(before)
+        else:
+            fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,274 @@
+"""Torch module → inference graph on disk, in full precision or int8.
+
+Int8 is static post-training quantisation (NNCF): the ranges of activations are fixed on calibration
+texts, so a text scores the same alone or in a batch; SmoothQuant (Xiao et al. 2023) moves outlier
+channels of activations into the weights, and biases are corrected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from engine.errors import MissingExtraError, ModelError
+from engine.models.folder import Pooling, Precision
+from engine.models.runtime import Tokens, make_batches
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.utils import ModelOutput
+
+SMOOTHING = 0.7
+"""How far outliers move from activations to weights, 0 to 1: measured, see docs/log.md."""
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model in full precision, as torch runs it."""
+
+    module: torch.nn.Module
+    """Takes token ids, mask and token types, each (batch, length); gives (batch, width)."""
+    tokenizer: str
+    """JSON of the `tokenizers` library."""
+    width: int
+    positions: int
+    """How many tokens it can read."""
+
+
+@contextlib.contextmanager
+def training_libraries() -> Iterator[None]:
+    """Run a block with the training libraries, their chatter about themselves kept off the screen.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            for category in (FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", category=category)
+            warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean")
+            yield
+    except ModuleNotFoundError as error:
+        if error.name in {"torch", "transformers", "sentence_transformers", "nncf"}:
+            raise MissingExtraError("Exporting a model", "train") from error
+        raise
+
+
+def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
+    """The checkpoint, from tokens to unit vectors, and how it pools.
+
+    Raises:
+        ModelError: the base is not there, or does more than pool and normalise.
+    """
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
+    from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: PLC0415
+
+    _quieten()
+    with _readable(base):
+        model = SentenceTransformer(base, device="cpu")
+    kinds = [type(part) for part in model]
+    if kinds[:2] != [Transformer, Pooling] or kinds[2:] not in ([], [Normalize]):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise ModelError(
+            f"{base} is made of {names}: only Transformer, Pooling and Normalize are exported."
+        )
+    pooling = model[1].pooling_mode
+    if pooling not in ("mean", "cls"):
+        raise ModelError(f"{base} pools by {pooling}: only mean and cls are exported.")
+    module = _bi_encoder_module(model[0].auto_model.float(), pooling)
+    return _checkpoint(base, module, model.tokenizer, model[0].auto_model.config), pooling
+
+
+def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint, from the tokens of a pair to logits, and its labels in logit order.
+
+    Raises:
+        ModelError: the base is not there.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
+
+    _quieten()
+    with _readable(base):
+        model = AutoModelForSequenceClassification.from_pretrained(base)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    labels = [str(model.config.id2label[place]) for place in range(model.config.num_labels)]
+    module = _cross_encoder_module(model.float())
+    return _checkpoint(base, module, tokenizer, model.config), labels
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """SHA-256 over every weight's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def run_torch(module: torch.nn.Module, sequences: Sequence[Encoding]) -> NDArray[np.float32]:
+    """What the module gives in full precision for each sequence, shape (len(sequences), width)."""
+    import torch  # noqa: PLC0415 - optional
+
+    rows: dict[int, NDArray[np.float32]] = {}
+    with torch.inference_mode():
+        for batch in make_batches(sequences, INPUTS):
+            output = module(*(torch.from_numpy(batch.inputs[name]) for name in INPUTS))
+            rows.update(zip(batch.places.tolist(), output.numpy(), strict=True))
+    return np.stack([rows[place] for place in range(len(sequences))])
+
+
+def write_graph(
+    path: Path, module: torch.nn.Module, calibration: Sequence[Encoding], precision: Precision
+) -> None:
+    """Write the graph to `path` (.xml) and its weights beside it (.bin).
+
+    Args:
+        path: where to.
+        module: takes token ids, mask and token types, each (batch, length).
+        calibration: sequences whose activations set the ranges of int8.
+        precision: of weights and activations.
+    """
+    import torch  # noqa: PLC0415 - optional
+
+    shape = ov.PartialShape([-1, -1])
+    example = {name: torch.ones((2, 8), dtype=torch.int64) for name in INPUTS}
+    graph = ov.convert_model(
+        module, example_input=example, input=[(name, shape, ov.Type.i64) for name in INPUTS]
+    )
+    if precision == "int8":
+        graph = _quantise(graph, calibration)
+    ov.save_model(graph, path, compress_to_fp16=False)
+
+
+def _quantise(graph: ov.Model, calibration: Sequence[Encoding]) -> ov.Model:
+    import nncf  # noqa: PLC0415 - optional
+    from nncf.quantization.advanced_parameters import (  # noqa: PLC0415
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+    )
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        graph,
+        nncf.Dataset([_one(sequence) for sequence in calibration]),
+        subset_size=len(calibration),
+        model_type=nncf.ModelType.TRANSFORMER,
+        advanced_parameters=AdvancedQuantizationParameters(
+            smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=SMOOTHING)
+        ),
+    )
+
+
+def _one(sequence: Encoding) -> dict[str, Tokens]:
+    """A batch of one sequence."""
+    return next(make_batches([sequence], INPUTS)).inputs
+
+
+def _bi_encoder_module(transformer: PreTrainedModel, pooling: Pooling) -> torch.nn.Module:
+    import torch  # noqa: PLC0415 - optional
+
+    class BiEncoder(torch.nn.Module):  # type: ignore[misc]
+        """Tokens → unit vectors."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(
+            self,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            token_type_ids: torch.Tensor,
+        ) -> torch.Tensor:
+            hidden = _call(self.transformer, input_ids, attention_mask, token_type_ids)
+            hidden = hidden.last_hidden_state  # (batch, length, dim)
+            if pooling == "cls":
+                pooled = hidden[:, 0]
+            else:
+                mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, length, 1)
+                pooled = (hidden * mask).sum(1) / mask.sum(1)
+            return torch.nn.functional.normalize(pooled, dim=-1)  # (batch, dim)
+
+    return BiEncoder()
+
+
+def _cross_encoder_module(classifier: PreTrainedModel) -> torch.nn.Module:
+    import torch  # noqa: PLC0415 - optional
+
+    class CrossEncoder(torch.nn.Module):  # type: ignore[misc]
+        """Tokens of a pair → logits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.classifier = classifier
+
+        def forward(
+            self,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            token_type_ids: torch.Tensor,
+        ) -> torch.Tensor:
+            output = _call(self.classifier, input_ids, attention_mask, token_type_ids)
+            return output.logits  # (batch, labels)
+
+    return CrossEncoder()
+
+
+def _call(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    token_type_ids: torch.Tensor,
+) -> ModelOutput:
+    """The model's output. Token types go where there are several: BERT has two, MPNet none."""
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    if getattr(model.config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = token_type_ids
+    return model(**inputs)
+
+
+def _quieten() -> None:
+    """No progress bars and notes of the loader: the screen is the caller's."""
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - optional
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _checkpoint(
+    base: str, module: torch.nn.Module, tokenizer: object, config: PretrainedConfig
+) -> Checkpoint:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"{base} has no fast tokenizer: save it with one (tokenizer.json) and export that."
+        )
+    return Checkpoint(
+        module.eval(), backend.to_str(), config.hidden_size, config.max_position_embeddings
+    )
+
+
+@contextlib.contextmanager
+def _readable(base: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(
+            f"{base} cannot be read as a model: {first}. Name a folder or a Hugging Face id."
+        ) from error

@@ -1,0 +1,59 @@
+"""Parquet, a thousand rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from engine.errors import CatalogError
+from indexer.rows.table import Row, Table
+
+_BATCH_ROWS = 1_024
+_BUFFER_BYTES = 1 << 20
+_PANDAS_INDEX = "__index_level_"
+
+
+def read_parquet(path: Path) -> Table:
+    """The table of a Parquet file; pandas' index columns are left out.
+
+    Raises:
+        CatalogError: two columns have one name.
+        pyarrow.ArrowException: the file is not Parquet, or damaged.
+        OSError: the file cannot be read.
+    """
+    # No memory map: a file cut short while it is read would kill the process.
+    file = pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    names = [name for name in file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        file.close()
+        raise CatalogError(f"{path} has two columns named {twice[0]!r}. Rename one of them")
+    return Table(tuple(names), _rows(file, names), typed=True, close=file.close)
+
+
+def _rows(file: pyarrow.parquet.ParquetFile, names: list[str]) -> Iterator[Row]:
+    number = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+        columns = [_values(column) for column in batch.columns]
+        for cells in zip(*columns, strict=True):
+            number += 1
+            yield Row(number, dict(zip(names, cells, strict=True)))
+
+
+def _values(column: pyarrow.Array) -> list[Any]:
+    """A column as Python values; text that is not UTF-8 holds surrogates where it is broken."""
+    kind = column.type
+    if pyarrow.types.is_timestamp(kind) and kind.unit == "ns":
+        column = column.cast(pyarrow.timestamp("us", kind.tz), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        cells = column.cast(pyarrow.large_binary()).to_pylist()
+        return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
+    except (ValueError, OverflowError):  # a date outside Python's years
+        return list(column.cast(pyarrow.string()).to_pylist())
+    return values

@@ -1,0 +1,133 @@
+"""Exporting a checkpoint: what is written computes what torch computes, or nothing is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import MissingExtraError, ModelError
+from engine.models.encoder import load_encoder
+from engine.models.folder import EncoderInfo, Precision, verify_model
+from engine.models.reranker import load_reranker
+from indexer.export import export_encoder, export_reranker
+from tests.checkpoints import PAIRS, PASSAGES, QUERIES, save_cross_encoder, save_encoder
+
+needs_torch = pytest.mark.skipif(
+    "not __import__('importlib.util').util.find_spec('torch')",
+    reason="exporting needs torch: pip install 'daogou[train]'",
+)
+TEXTS = PASSAGES + QUERIES
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_encoder(tmp_path_factory.mktemp("checkpoint") / "tiny-bert")
+
+
+@needs_torch
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_exported_encoder_computes_what_its_base_does(
+    base: Path, tmp_path: Path, precision: Precision
+) -> None:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
+
+    report = export_encoder(
+        base, tmp_path / "out", calibration=TEXTS, max_length=32, precision=precision
+    )
+    given = load_encoder(report.folder).encode_queries(TEXTS)
+    expected = SentenceTransformer(str(base), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    cosines = (given * expected).sum(axis=1)
+    assert cosines.min() > (0.99999 if precision == "fp32" else 0.98)
+    assert report.info == verify_model(report.folder)
+    assert report.info.name == "tiny-bert"
+    assert report.info.quantisation["cosine_min"] <= cosines.mean()
+    assert report.size_bytes == sum(path.stat().st_size for path in report.folder.iterdir())
+
+
+@needs_torch
+def test_prefixes_reach_the_model_and_the_fingerprint(base: Path, tmp_path: Path) -> None:
+    plain = export_encoder(base, tmp_path / "a", calibration=TEXTS, max_length=32, precision="fp32")
+    prefixed = export_encoder(
+        base,
+        tmp_path / "b",
+        calibration=TEXTS,
+        max_length=32,
+        precision="fp32",
+        query_prefix="kettle ",
+        passage_prefix="item ",
+        provenance={"license": "none"},
+    )
+    assert isinstance(prefixed.info, EncoderInfo)
+    assert prefixed.info.weights == plain.info.weights
+    assert prefixed.info.fingerprint != plain.info.fingerprint
+    first, second = load_encoder(prefixed.folder), load_encoder(plain.folder)
+    np.testing.assert_allclose(
+        first.encode_queries(["red mug"]), second.encode_queries(["kettle red mug"]), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        first.encode_passages(["red mug"]), second.encode_passages(["item red mug"]), atol=1e-5
+    )
+    assert "| license | none |" in (prefixed.folder / "README.md").read_text()
+
+
+@needs_torch
+def test_a_failed_export_leaves_what_was_there(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_encoder(base, out, calibration=TEXTS, max_length=32, precision="fp32")
+    before = verify_model(out)
+    with pytest.raises(ModelError, match="multiple of 16"):
+        export_encoder(base, out, calibration=TEXTS, max_length=128)
+    assert verify_model(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@needs_torch
+def test_an_export_replaces_what_was_there(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_encoder(base, out, calibration=TEXTS, max_length=32, precision="fp32")
+    export_encoder(base, out, calibration=TEXTS, max_length=48, precision="fp32")
+    assert verify_model(out).max_length == 48
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@needs_torch
+def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
+    base = save_cross_encoder(tmp_path / "two", labels=("no", "yes"))
+    with pytest.raises(ModelError, match="gives 2 logits, labelled no, yes"):
+        export_reranker(base, tmp_path / "out", calibration=PAIRS, max_length=64)
+    assert not (tmp_path / "out").exists()
+
+
+@needs_torch
+def test_labels_may_be_named_where_the_base_does_not(tmp_path: Path) -> None:
+    base = save_cross_encoder(tmp_path / "four", labels=[f"LABEL_{place}" for place in range(4)])
+    with pytest.raises(ModelError, match="name them in logit order"):
+        export_reranker(base, tmp_path / "out", calibration=PAIRS, max_length=64)
+    report = export_reranker(
+        base, tmp_path / "out", calibration=PAIRS, labels="ICSE", max_length=64, precision="fp32"
+    )
+    labels = load_reranker(report.folder).info.labels
+    assert labels == ("irrelevant", "complement", "substitute", "exact")
+    assert report.info.quantisation["shift_max"] < 1e-5
+
+
+@needs_torch
+def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere cannot be read as a model"):
+        export_encoder(tmp_path / "nowhere", tmp_path / "out", calibration=TEXTS)
+
+
+def test_too_few_texts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="2 distinct calibration texts are too few"):
+        export_encoder("any", tmp_path / "out", calibration=["kettle", "tent", "tent"])
+
+
+def test_without_torch_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None in `sys.modules` is how Python itself marks a module as not to be found."""
+    for name in ("torch", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'daogou\[train\]'"):
+        export_encoder("any", tmp_path / "out", calibration=TEXTS)

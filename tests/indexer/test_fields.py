@@ -1,0 +1,183 @@
+"""Each field takes what catalogs write for it, with its type, and says what it cannot take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexer.attributes import infer
+from indexer.fields import to_bullet_points, to_category, to_id, to_in_stock
+from indexer.rejects import RowFault
+from tests.indexer.catalogs import read_row, rejected_row
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["Kitchen", "Kettles"], ("Kitchen", "Kettles")),
+        ("Kitchen > Kettles", ("Kitchen", "Kettles")),
+        ('["Kitchen", "Pots, Pans"]', ("Kitchen", "Pots, Pans")),
+        ("['Kitchen', \"Cook's tools\"]", ("Kitchen", "Cook's tools")),
+        ("['Kitchen' 'Kettles']", ("Kitchen", "Kettles")),
+        ("Home & Kitchen / Kettles", ("Home & Kitchen / Kettles",)),
+        ("[sale] Kettles [new]", ("[sale] Kettles [new]",)),
+        (["Kitchen", None, " "], ("Kitchen",)),
+        ("[]", ()),
+    ],
+)
+def test_category(given: object, expected: tuple[str, ...]) -> None:
+    assert to_category(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Boils fast\n\nStays cool", ("Boils fast", "Stays cool")),
+        ("<ul><li>Boils fast</li><li>Stays cool</li></ul>", ("Boils fast", "Stays cool")),
+        (["Boils\nfast", "Stays cool"], ("Boils fast", "Stays cool")),
+        ('["Boils fast", "Stays cool"]', ("Boils fast", "Stays cool")),
+    ],
+)
+def test_bullet_points(given: object, expected: tuple[str, ...]) -> None:
+    assert to_bullet_points(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("007", "007"), (7, "7"), (7.0, "7"), ("7.0", "7.0"), (b"a1", "a1")]
+)
+def test_ids_are_text_and_keep_their_zeros(given: object, expected: str) -> None:
+    assert to_id(given) == expected
+
+
+@pytest.mark.parametrize("given", [True, ["a"], {"a": 1}])
+def test_ids_are_one_text(given: object) -> None:
+    with pytest.raises(RowFault):
+        to_id(given)
+
+
+@pytest.mark.parametrize(
+    "word", [True, 1, 1.0, "1", "yes", "TRUE", "in stock", "in_stock", "https://schema.org/InStock"]
+)
+def test_in_stock(word: object) -> None:
+    assert to_in_stock(word) is True
+
+
+@pytest.mark.parametrize("word", [False, 0, "0", "no", "False", "Out of Stock", "sold out"])
+def test_out_of_stock(word: object) -> None:
+    assert to_in_stock(word) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12), ("0", 0), ("-3", -3), ("1.5", 1.5), ("0.25", 0.25),
+        ("true", True), ("False", False),
+        ("007", "007"), ("1e5", "1e5"), ("5'x7'", "5'x7'"), ("12in", "12in"), ("1,5", "1,5"),
+        ("+1", "+1"), ("1.", "1."), ("-0", "-0"), ("2000000000000015", "2000000000000015"),
+        ("yes", "yes"), ("nan", "nan"), ("١٢", "١٢"),
+    ],
+)  # fmt: skip
+def test_attributes_of_text_files_get_their_type(text: str, value: object) -> None:
+    found = infer(text)
+    assert (type(found), found) == (type(value), value)
+
+
+def test_attributes_keep_their_types(tmp_path: Path) -> None:
+    product = read_row(
+        tmp_path,
+        attributes={"watts": 1200, "litres": 1.0, "cordless": True, "size": "12in", "code": "007"},
+        tags=["new", "red", 5, None],
+        serial=10**400,
+        dimensions={"width": {"value": 12, "unit": "in"}},
+        parts=[{"name": "lid"}],
+        nothing=None,
+        empty="",
+    )
+    assert product.attributes == {
+        "watts": 1200,
+        "litres": 1.0,
+        "cordless": True,
+        "size": "12in",
+        "code": "007",
+        "tags": ["new", "red", "5"],
+        "serial": str(10**400),
+        "dimensions.width.value": 12,
+        "dimensions.width.unit": "in",
+        "parts": ['{"name": "lid"}'],
+    }
+    assert product.attributes["cordless"] is True
+    assert isinstance(product.attributes["watts"], int)
+    assert isinstance(product.attributes["litres"], float)
+
+
+def test_given_attributes_win_over_columns_of_the_same_name(tmp_path: Path) -> None:
+    product = read_row(tmp_path, material="steel", attributes='{"material": "brass"}')
+    assert product.attributes == {"material": "brass"}
+
+
+def test_every_field_arrives(tmp_path: Path) -> None:
+    product = read_row(
+        tmp_path, description="<p>Fast</p>", bullet_points=["a"], brand="Emberly",
+        color=["red", "blue"], category="Kitchen > Kettles", price="€1,5",
+        image=["https://a/1.jpg", "https://a/2.jpg"],
+        url="https://a/?x=1&amp;y=2", rating="4.5", rating_count="1,204", in_stock="no", sku=77001,
+        gtin=["0095205603217"], created_at="2026-05-12T11:36:24Z", group_id=5.0,
+    )  # fmt: skip
+    assert product.to_dict() == {
+        "id": "p1", "title": "Kettle", "description": "Fast", "bullet_points": ["a"],
+        "brand": "Emberly",
+        "color": "red, blue", "category": ["Kitchen", "Kettles"], "price": 1.5, "currency": "EUR",
+        "image": "https://a/1.jpg", "url": "https://a/?x=1&y=2", "rating": 4.5,
+        "rating_count": 1204,
+        "in_stock": False, "sku": "77001", "gtin": "0095205603217",
+        "created_at": "2026-05-12T11:36:24Z",
+        "group_id": "5",
+    }  # fmt: skip
+
+
+def test_a_given_currency_wins_over_the_sign(tmp_path: Path) -> None:
+    assert read_row(tmp_path, price="$5", currency="cad").currency == "CAD"
+    assert read_row(tmp_path, price=5, currency="€").currency == "EUR"
+
+
+def test_absent_values_are_empty_fields(tmp_path: Path) -> None:
+    product = read_row(tmp_path, price=None, rating=float("nan"), brand="", in_stock=None)
+    assert product.to_dict() == {"id": "p1", "title": "Kettle"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("id", " \x00 ", "missing id"),
+        ("title", None, "missing title"),
+        ("title", "\u00ad", "missing title"),
+        ("id", "x" * 513, "over-long field"),
+        ("title", "x" * 2001, "over-long field"),
+        ("description", "x" * 100_001, "over-long field"),
+        ("bullet_points", ["x"] * 501, "over-long field"),
+        ("price", -1, "unparsable price"),
+        ("price", float("inf"), "unparsable price"),
+        ("rating", "good", "unparsable rating"),
+        ("rating_count", 4.5, "unparsable rating_count"),
+        ("in_stock", "perhaps", "unparsable in_stock"),
+        ("created_at", "12/05/2026", "unparsable created_at"),
+        ("attributes", "{broken", "unparsable attributes"),
+        ("attributes", [1], "unparsable attributes"),
+        ("attributes", json.loads('{"a":' * 9 + "1" + "}" * 9), "unparsable attributes"),
+        ("attributes", {str(n): n for n in range(501)}, "too many attributes"),
+        ("brand", {"name": "Emberly"}, "ill-typed field"),
+    ],
+)  # fmt: skip
+def test_rejected_values_name_reason_and_field(
+    tmp_path: Path, name: str, value: object, reason: str
+) -> None:
+    assert rejected_row(tmp_path, **{name: value}) == (reason, name)
+
+
+@pytest.mark.parametrize(
+    "written", ["2026", "2026-05", "2026-05-12", "20260512", "2026-05-12 11:36:24.5+02:00"]
+)
+def test_dates_are_kept_as_given(tmp_path: Path, written: str) -> None:
+    assert read_row(tmp_path, created_at=written).created_at == written

@@ -1,0 +1,67 @@
+"""Prices in the ways people and programs write them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from indexer.money import parse_number, parse_price
+from indexer.rejects import Reason, RowFault
+
+
+@pytest.mark.parametrize(
+    ("written", "amount", "currency"),
+    [
+        (12, 12.0, ""),
+        (12.5, 12.5, ""),
+        (Decimal("12.50"), 12.5, ""),
+        ("12.50", 12.5, ""),
+        (" 1299 ", 1299.0, ""),
+        ("$1,299.00", 1299.0, "USD"),
+        ("1,299", 1299.0, ""),
+        ("1.299,00 €", 1299.0, "EUR"),
+        ("1.299.000,50 €", 1299000.5, "EUR"),
+        ("12,99 EUR", 12.99, "EUR"),
+        ("EUR 12,9", 12.9, "EUR"),
+        ("£1 299.50", 1299.5, "GBP"),
+        ("1'299.50 CHF", 1299.5, "CHF"),
+        ("1’299 CHF", 1299.0, "CHF"),
+        ("US$ 5", 5.0, "USD"),
+        ("¥1,200", 1200.0, "JPY"),
+        ("99\u00a0kr", 99.0, ""),
+        ("49,90 zł", 49.9, "PLN"),
+        ("KWD 1.250", 1.25, "KWD"),
+        ("1.250", 1.25, ""),
+        ("0", 0.0, ""),
+        ("1e3", 1000.0, ""),
+        (".99", 0.99, ""),
+        ("١٢", 12.0, ""),
+    ],
+)
+def test_prices_are_read(written: object, amount: float, currency: str) -> None:
+    assert parse_price(written) == (amount, currency)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "free", "10-20", "-5", -5, float("inf"), "1e999", "$", "$5 USD", True, [5], {"amount": 5},
+        "1,29,9", "12,3456", "1.2.3", "inf", "0x10", 10**400, "1.299 €",
+    ],
+)  # fmt: skip
+def test_what_is_no_price_is_refused(written: object) -> None:
+    with pytest.raises(RowFault) as caught:
+        parse_price(written)
+    assert caught.value.reason == Reason.UNPARSABLE_PRICE
+
+
+def test_a_price_that_may_be_two_names_both() -> None:
+    with pytest.raises(RowFault, match=r"1\.299 or 1299"):
+        parse_price("€1.299")
+
+
+def test_numbers_are_finite_or_nothing() -> None:
+    assert parse_number("4,5") == 4.5
+    assert parse_number("124969.0") == 124_969
+    assert parse_number("nan") is parse_number(float("nan")) is parse_number(None) is None
