@@ -19,10 +19,10 @@ DEMO = Path(__file__).parent / "catalogs" / "demo"
 
 DEMO_QUERIES = (
     "something to keep coffee hot at my desk",
-    "wirless erbuds for running",
-    "belt without buckle",
+    "5x7 rug washable",
     "gift for a 5 year old who likes dinosaurs",
-    "保温杯",
+    "cant sleep street light too bright",
+    "乌龙茶",
 )
 
 app = typer.Typer(
@@ -56,10 +56,10 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line: exit status 0 when done, 2 when the input or the store is at fault."""
+    """Run the command line: exit status 0 when done, 2 when input, store or disk is at fault."""
     try:
         app()
-    except DaogouError as error:
+    except (DaogouError, OSError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
 

@@ -120,5 +120,6 @@ class Snapshot:
         if fingerprint != recorded:
             raise ModelError(
                 f"the {kind} in {self.folder} has fingerprint {fingerprint[:12]}, "
-                f"the snapshot was made with {recorded[:12]}. Index the catalog again: daogou index CATALOG --store STORE"
+                f"the snapshot was made with {recorded[:12]}. "
+                "Index the catalog again: daogou index CATALOG --store STORE"
             )

@@ -156,5 +156,5 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 def _print(report: ExportReport) -> None:
     """What was written and what it cost."""
-    loss = ", ".join(f"{name} {value:.4f}" for name, value in report.quantisation.items())
+    loss = ", ".join(f"{name} {value:.4f}" for name, value in report.info.quantisation.items())
     typer.echo(f"Wrote {report.folder} ({report.size_bytes / 2**20:.1f} MiB; {loss}).")

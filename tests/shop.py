@@ -33,7 +33,8 @@ PRODUCTS: tuple[Product, ...] = (
     ),
     Product(
         id="h1", title="Aurio WH-900 Wireless Noise Cancelling Headphones",
-        brand="Aurio", color="black", category=("Electronics", "Headphones"), price=199.0, currency="USD", in_stock=True,
+        brand="Aurio", color="black", category=("Electronics", "Headphones"), price=199.0,
+        currency="USD", in_stock=True,
         description="Over-ear, thirty hours of battery, multipoint Bluetooth.",
         attributes={"wireless": True, "battery_h": 30},
     ),

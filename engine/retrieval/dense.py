@@ -8,6 +8,7 @@ index changes which products are found, never what they score.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -20,12 +21,9 @@ StoredVectors = NDArray[np.float16]
 """Unit vectors as they lie in the snapshot, shape (products, dim), memory-mapped."""
 
 
-def create_vectors(path: Path, products: int, dim: int) -> StoredVectors:
-    """A new vector file to fill row by row; `flush()` it when done."""
-    vectors: StoredVectors = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float16, shape=(products, dim)
-    )
-    return vectors
+def create_vectors(path: Path, products: int, dim: int) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A new vector file to fill row by row; `flush()` it when done. Shape (products, dim)."""
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(products, dim))
 
 
 def open_vectors(path: Path) -> StoredVectors:
