@@ -93,9 +93,9 @@ class Session:
             while running:
                 self._idle.put(self._finish(running, outputs))
         finally:
-            for request, _ in running:  # only after an error
+            for request, _ in running:  # only after an error: it would fail again
                 request.cancel()
-                self._idle.put(request)
+                self._idle.put(self._model.create_infer_request())
         return outputs
 
     def _take(

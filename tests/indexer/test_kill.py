@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.search import SearchEngine
-from engine.settings import Settings
+from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from indexer.build import index_catalog
 from tests.shop import PRODUCTS, write_catalog
@@ -30,7 +29,11 @@ def start(catalog: Path, store: Path) -> multiprocessing.context.ForkServerProce
 
 
 def first_title(store: Path) -> str:
-    return SearchEngine.open(store, Settings()).product("k1").title
+    """The title of the first product served, by opening the snapshot as a server does."""
+    snapshot = Snapshot.open(SnapshotStore(store).current())
+    (row,) = snapshot.products.rows_of(["k1"])
+    assert row is not None
+    return snapshot.products.fetch([row])[0].title
 
 
 @pytest.mark.slow
@@ -44,11 +47,12 @@ def test_a_killed_index_run_changes_nothing(tmp_path: Path) -> None:
         catalogs.append(write_catalog(tmp_path / f"v{version}.jsonl", changed))
     index_catalog(catalogs[0], store)
 
-    started = time.monotonic()
-    whole = start(catalogs[0], store)
-    whole.join()
-    duration = time.monotonic() - started
-    assert whole.exitcode == 0
+    for _ in range(2):  # the first run also waits for the libraries to load
+        started = time.monotonic()
+        whole = start(catalogs[0], store)
+        whole.join()
+        duration = time.monotonic() - started
+        assert whole.exitcode == 0
 
     served, stopped_early = snapshots.current_id(), 0
     for _ in range(KILLS):
@@ -57,15 +61,14 @@ def test_a_killed_index_run_changes_nothing(tmp_path: Path) -> None:
         process.kill()
         process.join()
         now = snapshots.current_id()
-        assert now is not None
         assert snapshots.verify(now) == []
         if now == served:
             stopped_early += 1
         else:  # it was done just before the kill: then all of it counts
-            assert process.exitcode == 0 or first_title(store).endswith("v1")
+            assert first_title(store).endswith("v1")
             snapshots.rollback(served)
         assert first_title(store).endswith("v0")
-    assert stopped_early >= KILLS // 2, "the kills came too late to show anything"
+    assert stopped_early >= KILLS // 3, "the kills came too late to show anything"
 
     index_catalog(catalogs[1], store)
     assert first_title(store).endswith("v1")
