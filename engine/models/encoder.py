@@ -24,7 +24,7 @@ class TransformerEncoder:
     def __init__(self, folder: Path, info: EncoderInfo, *, threads: int = 0) -> None:
         self.info = info
         self._tokenizer = load_tokenizer(folder, info.max_length)
-        self._session = Session(folder, threads=threads)
+        self._session = Session(folder, max_length=info.max_length, threads=threads)
         if self._session.width != info.dim:
             raise ModelError(
                 f"{folder} says its vectors have {info.dim} numbers, its graph gives "

@@ -22,7 +22,7 @@ class TransformerReranker:
         self.info = info
         self._columns = _columns(folder, info.labels)
         self._tokenizer = load_tokenizer(folder, info.max_length)
-        self._session = Session(folder, threads=threads)
+        self._session = Session(folder, max_length=info.max_length, threads=threads)
         if self._session.width != len(Relevance):
             raise ModelError(
                 f"the graph in {folder} gives {self._session.width} logits, not ESCI's 4. "

@@ -47,11 +47,12 @@ class Batch:
 class Session:
     """A loaded model. May be called from many threads at once."""
 
-    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+    def __init__(self, folder: Path, *, max_length: int, threads: int = 0) -> None:
         """Load and compile the graph in `folder`.
 
         Args:
             folder: the model folder.
+            max_length: tokens of the longest sequence the model reads.
             threads: CPU threads in all; 0 takes every core this process may use. Each runs a
                 batch of its own: that beats many threads sharing one batch, and lets queries
                 run side by side.
@@ -60,6 +61,7 @@ class Session:
             ModelError: the graph or its weights cannot be read.
         """
         streams = threads or _usable_cores()
+        self._max_length = max_length
         self._model = _compile(folder / GRAPH_FILE, streams)
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
@@ -83,6 +85,9 @@ class Session:
         A sequence gives the same output alone or among others: padding is masked, lengths are
         padded by `LENGTH_STEP`, and the activation ranges of int8 are fixed at export.
         """
+        longest = max(map(len, sequences), default=0)
+        if longest > self._max_length:  # the runtime would stay broken after trying it
+            raise ModelError(f"a sequence has {longest} tokens, the model reads {self._max_length}")
         outputs = np.empty((len(sequences), self.width), dtype=np.float32)
         running: deque[tuple[ov.InferRequest, Batch]] = deque()
         try:

@@ -45,7 +45,7 @@ def test_a_sequence_longer_than_a_batch_goes_alone() -> None:
 
 
 def test_outputs_come_back_in_the_order_given() -> None:
-    session = Session(SHIPPED_ENCODER, threads=2)
+    session = Session(SHIPPED_ENCODER, max_length=128, threads=2)
     given = sequences(9, 3, 200, 5, 120)
     together = session.run(given)
     alone = np.concatenate([session.run([sequence]) for sequence in given])
@@ -53,10 +53,10 @@ def test_outputs_come_back_in_the_order_given() -> None:
     np.testing.assert_array_equal((together @ alone.T).argmax(axis=1), range(5))
 
 
-def test_a_session_still_works_after_a_sequence_it_cannot_read() -> None:
-    session = Session(SHIPPED_ENCODER, threads=1)
+def test_a_sequence_that_is_too_long_is_refused_and_breaks_nothing() -> None:
+    session = Session(SHIPPED_ENCODER, max_length=128, threads=1)
     too_long = load_tokenizer(SHIPPED_ENCODER, 2_000).encode_batch(["kettle " * 1_500])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="tokens, the model reads 128"):
         session.run(too_long)
     assert np.isfinite(session.run(sequences(5))).all()
 
@@ -66,7 +66,7 @@ def test_an_unreadable_graph_is_refused_with_the_cure(tmp_path: Path, graph: str
     (tmp_path / "model.xml").write_text(graph)
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ModelError, match=r"model\.xml cannot be loaded.*daogou export"):
-        Session(tmp_path)
+        Session(tmp_path, max_length=128)
 
 
 def test_an_unreadable_tokenizer_is_refused(tmp_path: Path) -> None:
