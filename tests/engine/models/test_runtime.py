@@ -45,7 +45,7 @@ def test_a_sequence_longer_than_a_batch_goes_alone() -> None:
 
 
 def test_outputs_come_back_in_the_order_given() -> None:
-    session = Session(SHIPPED_ENCODER, max_length=128, threads=2)
+    session = Session(SHIPPED_ENCODER, max_length=512, threads=2)
     given = sequences(9, 3, 200, 5, 120)
     together = session.run(given)
     alone = np.concatenate([session.run([sequence]) for sequence in given])
