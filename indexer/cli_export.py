@@ -33,7 +33,9 @@ Calibration = Annotated[
     list[Path] | None,
     typer.Option(help="Text file, one text a line, as the model will read them; repeatable."),
 ]
-MaxLength = Annotated[int, typer.Option(min=8, max=512, help="Tokens read of a text.")]
+MaxLength = Annotated[
+    int, typer.Option(min=16, max=512, help="Tokens read of a text, a multiple of 16.")
+]
 Exactness = Annotated[Precision, typer.Option(help="int8, or fp32 to keep every bit.")]
 Name = Annotated[str, typer.Option(help="What to call the model; its base's name if left out.")]
 Provenance = Annotated[
