@@ -19,7 +19,7 @@ class Clock:
         """Count what happens inside as time of this stage."""
         started = time.perf_counter()
         yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+        self._seconds[str(name)] = self._seconds.get(name, 0.0) + time.perf_counter() - started
 
     def milliseconds(self) -> dict[str, float]:
         """Milliseconds a query, by stage, rounded to microseconds."""
