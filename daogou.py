@@ -11,8 +11,8 @@ import typer
 from api import cli as online
 from engine.errors import DaogouError
 from indexer import cli as offline
-from indexer import cli_export
 from indexer.evaluate import cli as evaluation
+from indexer.export import cli as exporting
 
 DEMO = Path(__file__).parent / "catalogs" / "demo"
 """The catalog that comes with daogou."""
@@ -35,7 +35,7 @@ app.command()(online.search)
 app.command()(online.serve)
 app.add_typer(offline.snapshots, name="snapshots")
 app.add_typer(evaluation.evaluate, name="evaluate")
-app.add_typer(cli_export.export, name="export")
+app.add_typer(exporting.export, name="export")
 
 
 @app.command()

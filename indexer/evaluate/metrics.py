@@ -58,7 +58,6 @@ def per_query(
 
     A query of the qrels that the run lacks, or answers with nothing, counts 0.
     """
-    names = {metric.measure: metric for metric in metrics}
     # ir-measures breaks ties in its own way: with minus the rank as score there are none.
     scores = {
         query_id: {product_id: -float(rank) for rank, product_id in enumerate(ranking, start=1)}
@@ -66,9 +65,14 @@ def per_query(
         if ranking
     }
     judged = {query_id: dict(grades) for query_id, grades in qrels.items()}
-    values: dict[str, PerQuery] = {metric.name: {} for metric in names.values()}
-    for found in ir_measures.iter_calc(list(names), judged, scores):
-        metric = names[found.measure]
-        if metric.defined_for(qrels[found.query_id]):
-            values[metric.name][found.query_id] = float(found.value)
+    values: dict[str, PerQuery] = {}
+    for metric in metrics:
+        # One at a time: beside a measure with gains of its own, ir-measures 0.4.3 computes plain
+        # nDCG with those gains too, depending on the order in which a set gives the measures.
+        found = ir_measures.iter_calc([metric.measure], judged, scores)
+        values[metric.name] = {
+            value.query_id: float(value.value)
+            for value in found
+            if metric.defined_for(qrels[value.query_id])
+        }
     return values

@@ -14,7 +14,7 @@ from tokenizers import Encoding
 
 from engine.models.folder import GRAPH_FILE, EncoderInfo
 from engine.models.runtime import Outputs, Session, Tokens, make_batches
-from indexer.export_graph import (
+from indexer.export.graph import (
     INPUTS,
     load_bi_encoder,
     run_torch,

@@ -12,7 +12,7 @@ from engine.errors import MissingExtraError, ModelError
 from engine.models.encoder import load_encoder
 from engine.models.folder import EncoderInfo, Precision, verify_model
 from engine.models.reranker import load_reranker
-from indexer.export import export_encoder, export_reranker
+from indexer.export.recipe import export_encoder, export_reranker
 from tests.checkpoints import PAIRS, PASSAGES, QUERIES, save_cross_encoder, save_encoder
 
 needs_torch = pytest.mark.skipif(

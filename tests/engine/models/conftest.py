@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.export import ExportReport, export_reranker
+from indexer.export.recipe import ExportReport, export_reranker
 from tests.checkpoints import PAIRS, save_cross_encoder
 
 

@@ -13,7 +13,7 @@ from engine.errors import ModelError
 from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
 from engine.models.reranker import TransformerReranker, load_reranker, softmax
 from engine.types import Relevance
-from indexer.export import ExportReport
+from indexer.export.recipe import ExportReport
 from tests.engine.contracts_models import KETTLE, PEGS, RerankerContract
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from engine.errors import CatalogError, RejectedRowError
 from indexer.catalog import Reason, RejectLog, read_catalog
-from indexer.rejects import RowFault
-from tests.indexer.catalogs import read, write_jsonl
+from indexer.catalog.rejects import RowFault
+from tests.indexer.catalog.catalogs import read, write_jsonl
 
 FAULT = RowFault(Reason.UNPARSABLE_PRICE, "'free' is no price", "price")
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from engine.errors import CatalogError
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.rejects import Reason, RowFault
 
 # A private temporary database: it lies in its 64 MiB cache until that is full, then in a temporary
 # file that goes with the connection. A Python set is quicker, but takes 0.9 GB at 10 million ids.

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from indexer.money import parse_number, parse_price
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.money import parse_number, parse_price
+from indexer.catalog.rejects import Reason, RowFault
 
 
 @pytest.mark.parametrize(

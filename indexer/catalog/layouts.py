@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.errors import CatalogError
 from engine.types import AttributeValue
-from indexer.attributes import infer
+from indexer.catalog.attributes import infer
 
 Prepare = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """A row → the row in our terms; None for one that is not part of the catalog."""

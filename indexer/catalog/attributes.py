@@ -10,9 +10,16 @@ from decimal import Decimal
 from functools import lru_cache
 
 from engine.types import AttributeValue
-from indexer.fields import MAX_ITEMS, MAX_LINE_CHARS, MAX_TEXT_CHARS, is_absent, scalar_text, within
-from indexer.markup import clean_line
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.fields import (
+    MAX_ITEMS,
+    MAX_LINE_CHARS,
+    MAX_TEXT_CHARS,
+    is_absent,
+    scalar_text,
+    within,
+)
+from indexer.catalog.markup import clean_line
+from indexer.catalog.rejects import Reason, RowFault
 
 MAX_ATTRIBUTES = 500
 MAX_NAME_CHARS = 200

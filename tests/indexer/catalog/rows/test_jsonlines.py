@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CatalogError
-from tests.indexer.catalogs import read
+from tests.indexer.catalog.catalogs import read
 
 
 def test_bad_lines_are_named_and_passed_over(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from engine.errors import CatalogError
 
 if TYPE_CHECKING:
-    from indexer.export import ExportReport
+    from indexer.export.recipe import ExportReport
 
 SAMPLE = 700
 """Texts taken of each source: more move the ranges of int8 no further."""
@@ -64,7 +64,7 @@ def encoder(
     Int8 is calibrated on texts like those it will read: of each catalog and each file, 700 drawn by
     a fixed seed. Give both passages and queries.
     """
-    from indexer.export import export_encoder
+    from indexer.export.recipe import export_encoder
 
     sources = [*map(_passages, catalog or []), *map(_lines, calibration or [])]
     texts = [text for source in sources for text in _sample(source)]
@@ -103,7 +103,7 @@ def reranker(
 
     A line of a calibration file is a query, a tab, and a passage.
     """
-    from indexer.export import export_reranker
+    from indexer.export.recipe import export_reranker
 
     lines = [line for file in calibration for line in _lines(file)]
     pairs = [tuple(line.split("\t", 1)) for line in lines]
@@ -138,7 +138,7 @@ def _passages(catalog: Path) -> list[str]:
     """The passage of every product of a catalog; rows that cannot be read are left out."""
     from engine.text import passage
     from indexer.catalog import read_catalog
-    from indexer.rejects import RejectLog
+    from indexer.catalog.rejects import RejectLog
 
     with RejectLog(None) as rejects:
         return [passage(product) for product in read_catalog(catalog, rejects=rejects)]

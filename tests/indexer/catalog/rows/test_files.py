@@ -12,7 +12,7 @@ import zstandard
 
 from engine.errors import CatalogError
 from indexer.catalog import RejectLog, read_catalog
-from tests.indexer.catalogs import read, write_jsonl
+from tests.indexer.catalog.catalogs import read, write_jsonl
 
 ROWS = "".join(f"p{number},Mug number {number * 7919 % 1000}\n" for number in range(5_000))
 CSV = f"id,title\n{ROWS}".encode()

@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import CatalogError
-from indexer.fields import FIELDS
-from indexer.layouts import Layout, matching_layout
-from indexer.rows.table import Table
+from indexer.catalog.fields import FIELDS
+from indexer.catalog.layouts import Layout, matching_layout
+from indexer.catalog.rows.table import Table
 
 _KNOWN = frozenset(FIELDS)
 _OFTEN_NAMED = {

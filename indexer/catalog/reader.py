@@ -12,24 +12,24 @@ from typing import Any
 
 from engine.errors import CatalogError
 from engine.types import AttributeValue, Product
-from indexer.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
-from indexer.columns import Columns
-from indexer.duplicates import SeenIds
-from indexer.fields import CONVERTERS, is_absent
-from indexer.layouts import Layout, find_layout
-from indexer.money import parse_price
-from indexer.rejects import Reason, RejectLog, RowFault
-from indexer.rows.columnar import read_parquet
-from indexer.rows.delimited import read_delimited
-from indexer.rows.files import (
+from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
+from indexer.catalog.columns import Columns
+from indexer.catalog.duplicates import SeenIds
+from indexer.catalog.fields import CONVERTERS, is_absent
+from indexer.catalog.layouts import Layout, find_layout
+from indexer.catalog.money import parse_price
+from indexer.catalog.rejects import Reason, RejectLog, RowFault
+from indexer.catalog.rows.columnar import read_parquet
+from indexer.catalog.rows.delimited import read_delimited
+from indexer.catalog.rows.files import (
     COLUMNAR_SUFFIXES,
     TEXT_SUFFIXES,
     damage_as_catalog_error,
     file_format,
     list_files,
 )
-from indexer.rows.jsonlines import read_jsonlines
-from indexer.rows.table import Row, Table
+from indexer.catalog.rows.jsonlines import read_jsonlines
+from indexer.catalog.rows.table import Row, Table
 
 __all__ = ["Reason", "RejectLog", "read_catalog"]
 

@@ -6,7 +6,7 @@ import math
 import re
 from decimal import Decimal
 
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.rejects import Reason, RowFault
 
 _SYMBOLS = {
     "US$": "USD", "CA$": "CAD", "C$": "CAD", "AU$": "AUD", "A$": "AUD", "NZ$": "NZD",

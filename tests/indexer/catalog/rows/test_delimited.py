@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CatalogError
-from tests.indexer.catalogs import Outcome, read
+from tests.indexer.catalog.catalogs import Outcome, read
 
 
 def read_csv(folder: Path, content: str | bytes, name: str = "shop.csv") -> Outcome:

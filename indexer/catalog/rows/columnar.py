@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from engine.errors import CatalogError
-from indexer.rows.table import Row, Table
+from indexer.catalog.rows.table import Row, Table
 
 _BATCH_ROWS = 1_024
 _BUFFER_BYTES = 1 << 20

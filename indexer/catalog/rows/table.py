@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from indexer.rejects import RowFault
+from indexer.catalog.rejects import RowFault
 
 
 @dataclass(frozen=True, slots=True)

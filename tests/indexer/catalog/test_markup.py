@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from indexer.markup import clean_line, clean_text
-from indexer.rejects import RowFault
+from indexer.catalog.markup import clean_line, clean_text
+from indexer.catalog.rejects import RowFault
 
 SEARCHED_FOR = (
     "1/2 in pipe",

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from indexer.markup import clean_line, clean_text
-from indexer.money import currency_code, parse_number
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.markup import clean_line, clean_text
+from indexer.catalog.money import currency_code, parse_number
+from indexer.catalog.rejects import Reason, RowFault
 
 MAX_ID_CHARS = 512
 MAX_LINE_CHARS = 2_000

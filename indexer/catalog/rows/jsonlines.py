@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import CatalogError
-from indexer.rejects import Reason, RowFault
-from indexer.rows.files import MAX_LINE_BYTES, open_text, read_lines
-from indexer.rows.table import Row, Table
+from indexer.catalog.rejects import Reason, RowFault
+from indexer.catalog.rows.files import MAX_LINE_BYTES, open_text, read_lines
+from indexer.catalog.rows.table import Row, Table
 
 _BOM = b"\xef\xbb\xbf"
 _PEEK = 20

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.attributes import infer
-from indexer.fields import to_bullet_points, to_category, to_id, to_in_stock
-from indexer.rejects import RowFault
-from tests.indexer.catalogs import read_row, rejected_row
+from indexer.catalog.attributes import infer
+from indexer.catalog.fields import to_bullet_points, to_category, to_id, to_in_stock
+from indexer.catalog.rejects import RowFault
+from tests.indexer.catalog.catalogs import read_row, rejected_row
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ from engine.models.runtime import LENGTH_STEP
 from engine.models.tokenizer import load_tokenizer
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
-from indexer.export_card import card
-from indexer.export_graph import (
+from indexer.export.card import card
+from indexer.export.graph import (
     Checkpoint,
     load_bi_encoder,
     load_cross_encoder,

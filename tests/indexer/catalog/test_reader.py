@@ -15,7 +15,7 @@ import pytest
 from engine.errors import CatalogError
 from engine.types import Product
 from indexer.catalog import RejectLog, read_catalog
-from tests.indexer.catalogs import read, write_jsonl
+from tests.indexer.catalog.catalogs import read, write_jsonl
 from tests.shop import PRODUCTS, write_catalog
 
 

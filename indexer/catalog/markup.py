@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from indexer.rejects import Reason, RowFault
+from indexer.catalog.rejects import Reason, RowFault
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # Control characters, soft hyphen, byte order mark, direction overrides. Joiners stay: scripts and

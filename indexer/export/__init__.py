@@ -1,0 +1,1 @@
+"""A checkpoint of any origin → a serving model that needs no torch."""

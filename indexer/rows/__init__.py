@@ -1,1 +1,0 @@
-"""Files → rows: one reader a file format. What a row means is decided in `indexer.fields`."""
