@@ -43,7 +43,7 @@ class InputLimits:
             await problem_response(scope, URL_TOO_LONG, _TOO_LONG)(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
             refusal = problem_response(
                 scope, BODY_TOO_LARGE, _TOO_LARGE, headers={"Connection": "close"}
             )

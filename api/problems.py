@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.service import NotReadyError
-from engine.errors import FilterError, ModelError, ProductNotFoundError, QueryError
+from engine.errors import FilterError, ProductNotFoundError, QueryError, StageUnavailableError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -172,8 +172,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(QueryError, _invalid_query)
     app.add_exception_handler(FilterError, _invalid_filter)
-    # Models are checked when a snapshot is opened: what is left is a stage it was built without.
-    app.add_exception_handler(ModelError, _stage_unavailable)
+    app.add_exception_handler(StageUnavailableError, _stage_unavailable)
     app.add_exception_handler(ProductNotFoundError, _product_not_found)
     app.add_exception_handler(NotReadyError, _not_ready)
     app.add_exception_handler(HTTPException, _http)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from engine.cores import usable_cores
 from engine.types import Filter, Product, SearchResult, Stage
 
 T = TypeVar("T")
@@ -63,15 +63,14 @@ class Service:
 
     Searching is compute-bound, so there are as many threads as cores (two at least, so that a
     product page does not wait for a slow search): more would share the same cores and make every
-    answer late. The threads live as long as the service; what the engine keeps per thread (SQLite
-    connections, inference requests) is built once for each.
+    answer late. The threads live as long as the service; what is kept per thread is built once.
     """
 
     def __init__(self, load: Callable[[], Engine]) -> None:
         self._load = load
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
-        self._executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "daogou-search")
+        self._executor = ThreadPoolExecutor(max(2, usable_cores()), "daogou-search")
 
     @property
     def ready(self) -> bool:

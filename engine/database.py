@@ -1,60 +1,94 @@
-"""SQLite files that never change: one read-only connection a thread."""
+"""SQLite files that never change: a few read-only connections, shared by all threads."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-import threading
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from engine.errors import SnapshotDamagedError
+
+CONNECTIONS = 8
+"""How many threads may read one file at the same moment; more wait their turn."""
 
 _CHUNK = 500  # below SQLite's smallest limit on bound values
 
 
 class ReadOnlyDatabase:
-    """Reads a finished SQLite file from any thread, memory-mapped and without locks."""
+    """Reads a finished SQLite file from any thread, memory-mapped and without locks.
+
+    Every connection is open from the start: the file may be deleted while it is being read, as a
+    pruned snapshot is.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self.close = weakref.finalize(self, _close_all, self._idle)
+        """Close every connection; happens by itself when the last user is gone."""
+        for _ in range(CONNECTIONS):
+            with self._damage_named():
+                self._idle.put(_connect(path))
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run one query on this thread's own connection.
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """Every row of one query.
 
         Raises:
             SnapshotDamagedError: the file is not a database, or lacks what is asked for.
         """
+        with self._borrow() as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def rows_in(self, sql: str, keys: Iterable[object]) -> list[Any]:
+        """Every row of `sql`, whose `(?)` stands for any number of keys."""
+        wanted = list(keys)
+        found: list[Any] = []
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            found += self.rows(sql.replace("(?)", f"({','.join('?' * len(part))})"), part)
+        return found
+
+    def stream(self, sql: str) -> Iterator[Any]:
+        """The rows of one query, one at a time, for results too large to hold."""
+        with self._borrow() as connection:
+            yield from connection.execute(sql)
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[sqlite3.Connection]:
+        connection = self._idle.get()
         try:
-            return self._connection().execute(sql, values)
+            with self._damage_named():
+                yield connection
+        finally:
+            self._idle.put(connection)
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.DatabaseError as error:
             raise SnapshotDamagedError(
                 f"{self._path} cannot be read ({error}). Roll back with: daogou snapshots rollback"
             ) from error
 
-    def select_in(self, sql: str, keys: Iterable[object]) -> Iterable[Any]:
-        """The rows of `sql`, whose `(?)` stands for any number of keys."""
-        wanted = list(keys)
-        for start in range(0, len(wanted), _CHUNK):
-            part = wanted[start : start + _CHUNK]
-            yield from self.execute(sql.replace("(?)", f"({','.join('?' * len(part))})"), part)
 
-    def close(self) -> None:
-        """Close this thread's connection; other threads' close with them."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._local.connection
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection that has really opened the file: SQLite waits for the first query to do so."""
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    connection.execute("PRAGMA mmap_size = 1099511627776")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return connection
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
-            connection = sqlite3.connect(address, uri=True, check_same_thread=False)
-            connection.execute("PRAGMA mmap_size = 1099511627776")
-            self._local.connection = connection
-        return connection
+
+def _close_all(connections: SimpleQueue[sqlite3.Connection]) -> None:
+    with contextlib.suppress(Empty):
+        while True:
+            connections.get_nowait().close()
 
 
 def create(path: Path, schema: str) -> sqlite3.Connection:

@@ -7,6 +7,7 @@
   x FilterError             a filter names an unknown field or an ill-typed value
   x ModelError              a model folder is missing, foreign, damaged or does not fit
     · MissingExtraError     the work needs an optional dependency that is not installed
+    · StageUnavailableError a stage was asked for that the snapshot was built without
   x SnapshotError
     · SnapshotNotFoundError no such store or snapshot
     · SnapshotDamagedError  a file is missing, truncated or altered
@@ -50,6 +51,10 @@ class MissingExtraError(ModelError):
         super().__init__(
             f"{what} needs an optional part. Install it with: pip install 'daogou[{extra}]'"
         )
+
+
+class StageUnavailableError(ModelError):
+    """A stage was asked for that the snapshot was built without."""
 
 
 class SnapshotError(DaogouError):

@@ -140,11 +140,14 @@ def _check_schema(folder: Path, content: bytes) -> None:
 def damages(folder: Path, manifest: Manifest, *, every_byte: bool) -> Iterator[str]:
     """What is wrong with the files, one sentence each; nothing when all is well.
 
-    Sizes are always compared, checksums for files up to `SMALL_FILE`, or for all with `every_byte`.
+    Sizes are always compared, checksums for files up to `SMALL_FILE`, or for all with `every_byte`,
+    which also names files that do not belong: they are no reason to stop serving.
     """
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(present - set(manifest.files) - {MANIFEST, CHECKSUM}):
-        yield f"{name} does not belong to it"
+    if every_byte:
+        present = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        listed = {*manifest.files, MANIFEST, CHECKSUM}
+        for name in sorted({path.as_posix() for path in present} - listed):
+            yield f"{name} does not belong to it"
     for name, entry in sorted(manifest.files.items()):
         path = folder / name
         try:

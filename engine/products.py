@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.database import ReadOnlyDatabase, create
 from engine.errors import ProductNotFoundError
+from engine.normal import comparable
 from engine.types import Product, Rows
 
 _SCHEMA = """
@@ -19,9 +20,8 @@ CREATE TABLE identifier (value TEXT, row INTEGER, PRIMARY KEY (value, row)) WITH
 """
 
 
-def _identifier(text: str) -> str:
-    """The form in which ids, SKUs and GTINs are compared: without case and outer space."""
-    return text.strip().casefold()
+MOST_PRINTED = 20
+"""A text printed on more products than this names none of them: it is a placeholder."""
 
 
 class ProductStoreBuilder:
@@ -36,7 +36,7 @@ class ProductStoreBuilder:
         row = self._count
         body = json.dumps(product.to_dict(), ensure_ascii=False, separators=(",", ":"))
         self._connection.execute("INSERT INTO product VALUES (?, ?, ?)", (row, product.id, body))
-        printed = {_identifier(text) for text in (product.id, product.sku, product.gtin)} - {""}
+        printed = {comparable(text) for text in (product.id, product.sku, product.gtin)} - {""}
         self._connection.executemany(
             "INSERT INTO identifier VALUES (?, ?)", [(value, row) for value in sorted(printed)]
         )
@@ -54,7 +54,7 @@ class ProductStore:
 
     def __init__(self, path: Path) -> None:
         self._database = ReadOnlyDatabase(path)
-        (count,) = self._database.execute("SELECT count(*) FROM product").fetchone()
+        ((count,),) = self._database.rows("SELECT count(*) FROM product")
         self._count = int(count)
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class ProductStore:
         """
         wanted = [int(row) for row in rows]
         bodies: dict[int, str] = dict(
-            self._database.select_in("SELECT row, body FROM product WHERE row IN (?)", wanted)
+            self._database.rows_in("SELECT row, body FROM product WHERE row IN (?)", wanted)
         )
         missing = [row for row in wanted if row not in bodies]
         if missing:
@@ -79,30 +79,35 @@ class ProductStore:
         """The row of each product id, None where the snapshot has no such product."""
         wanted = list(ids)
         rows: dict[str, int] = dict(
-            self._database.select_in("SELECT id, row FROM product WHERE id IN (?)", wanted)
+            self._database.rows_in("SELECT id, row FROM product WHERE id IN (?)", wanted)
         )
         return [rows.get(product_id) for product_id in wanted]
 
     def rows_printed(self, text: str) -> list[int]:
-        """Rows of the products whose id, SKU or GTIN is this text, without case."""
-        found = self._database.execute(
-            "SELECT row FROM identifier WHERE value = ? ORDER BY row", (_identifier(text),)
+        """Rows of the products whose id, SKU or GTIN is this text without case, by ascending id.
+
+        None where there are more than `MOST_PRINTED`.
+        """
+        found = self._database.rows(
+            "SELECT row FROM identifier JOIN product USING (row) "
+            "WHERE value = ? ORDER BY id LIMIT ?",
+            (comparable(text), MOST_PRINTED + 1),
         )
-        return [int(row) for (row,) in found]
+        return [int(row) for (row,) in found] if len(found) <= MOST_PRINTED else []
 
     def __iter__(self) -> Iterator[Product]:
         """Every product, in row order, streamed."""
-        for (body,) in self._database.execute("SELECT body FROM product ORDER BY row"):
+        for (body,) in self._database.stream("SELECT body FROM product ORDER BY row"):
             yield Product.from_dict(json.loads(body))
 
     def id_rank(self) -> NDArray[np.int32]:
         """For each row, its product id's place in ascending id order; shape (products,)."""
-        in_id_order = self._database.execute("SELECT row FROM product ORDER BY id")
+        in_id_order = self._database.stream("SELECT row FROM product ORDER BY id")
         order = np.fromiter((row for (row,) in in_id_order), dtype=np.int64, count=self._count)
         rank = np.empty(self._count, dtype=np.int32)
         rank[order] = np.arange(self._count, dtype=np.int32)
         return rank
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close the file."""
         self._database.close()

@@ -1,7 +1,7 @@
 """The seams of the engine: what a stage must offer to stand in the pipeline.
 
-One behavioural contract for each is in `tests/engine/contracts.py`; every implementation and every
-fake passes it.
+One behavioural contract for each is in `tests/engine/contracts_*.py`; every implementation and
+every fake passes it.
 """
 
 from __future__ import annotations

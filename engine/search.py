@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.answer import Answer
 from engine.clock import Clock
-from engine.errors import ModelError, ProductNotFoundError
+from engine.errors import ProductNotFoundError, StageUnavailableError
 from engine.protocols import Reranker
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.fusion import fuse
@@ -27,6 +27,7 @@ from engine.text import passage
 from engine.types import (
     Filter,
     Product,
+    Query,
     Ranking,
     Rows,
     RowSet,
@@ -59,8 +60,11 @@ class SearchEngine:
         engine = cls(
             Snapshot.open(SnapshotStore(store).current(), threads=settings.threads), settings
         )
-        _ = engine.snapshot.facets
-        engine.search("warm up", k=1)
+        # Opened now: later another thread would have to, or the snapshot may have been pruned.
+        _ = engine.snapshot.products, engine.snapshot.facets
+        if engine.snapshot.reranker is not None:
+            engine.snapshot.reranker.classify(["warm up"], ["warm up"])
+        engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
 
     @property
@@ -100,7 +104,7 @@ class SearchEngine:
         Raises:
             QueryError: empty or too long.
             FilterError: unknown field or ill-typed value.
-            ModelError: reranking was asked for and the snapshot has no reranker.
+            StageUnavailableError: reranking was asked for and the snapshot has no reranker.
         """
         return self.search_many([text], k=k, offset=offset, filters=filters, stage=stage)[0]
 
@@ -120,8 +124,13 @@ class SearchEngine:
         same stages, and nothing besides; ids the snapshot lacks are left out.
 
         Raises:
-            QueryError, FilterError, ModelError: as `search`.
+            ValueError: `k` or `offset` is negative.
+            QueryError, FilterError, StageUnavailableError: as `search`.
         """
+        if k < 0 or offset < 0:
+            raise ValueError(f"k and offset count products: {k} and {offset} are negative")
+        if not texts:
+            return []
         stage = stage or self.default_stage
         clock = Clock(len(texts))
         with clock.measure("understand"):
@@ -256,7 +265,7 @@ class SearchEngine:
     def _reranker(self) -> Reranker:
         reranker = self.snapshot.reranker
         if reranker is None:
-            raise ModelError(
+            raise StageUnavailableError(
                 f"snapshot {self.snapshot.id} has no reranker. "
                 "Index with one: daogou index CATALOG --store STORE --reranker DIR"
             )

@@ -49,7 +49,6 @@ class Snapshot:
 
         Raises:
             SnapshotError: missing, damaged, foreign, or of another schema.
-            ModelError: its encoder is not the one that made its vectors.
         """
         manifest = read_manifest(folder)
         check_files(folder, manifest, every_byte=False)

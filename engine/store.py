@@ -65,10 +65,14 @@ class SnapshotStore:
         return name
 
     def _bad_pointer(self, reason: str) -> SnapshotDamagedError:
-        newest = self.ids()[-1:] or ["ID"]
-        return SnapshotDamagedError(
-            f"{self.folder / _POINTER} does not point to a snapshot: {reason}. "
+        newest = self.ids()[-1:]
+        cure = (
             f"Choose one: daogou snapshots rollback {newest[0]} --store {self.folder}"
+            if newest
+            else f"Index the catalog again: daogou index CATALOG --store {self.folder}"
+        )
+        return SnapshotDamagedError(
+            f"{self.folder / _POINTER} does not point to a snapshot: {reason}. {cure}"
         )
 
     def current(self) -> Path:
@@ -143,7 +147,11 @@ class SnapshotStore:
         name = f"{sequence:06d}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         folder = self._staging / name
         folder.mkdir(parents=True)
-        return Staging(folder, name, self.current_id())
+        try:
+            parent = self.current_id()
+        except SnapshotDamagedError:  # publishing mends the pointer
+            parent = None
+        return Staging(folder, name, parent)
 
     def publish(self, staging: Staging, manifest: Manifest) -> Path:
         """Check every byte, make it durable, and serve it from now on. Returns its folder.
@@ -190,7 +198,7 @@ class SnapshotStore:
         _fsync(self.folder)
 
     def rollback(self, snapshot_id: str | None = None) -> str:
-        """Serve an earlier snapshot again: the named one, or the one before the current.
+        """Serve an earlier snapshot again: the named one, or the one served before the current.
 
         Returns the id now served.
 
@@ -205,12 +213,18 @@ class SnapshotStore:
         return target
 
     def _before_current(self) -> str:
-        current = self.current_id()
-        earlier = [name for name in self.ids() if current is not None and name < current]
+        """The current snapshot's parent; where that is gone or unknown, the one before by number.
+
+        By number alone, rolling back twice around a bad snapshot would serve the bad one.
+        """
+        current = self.current().name
+        earlier = [name for name in self.ids() if name < current]
+        with contextlib.suppress(SnapshotDamagedError):
+            parent = self.manifest(current).parent
+            if parent in earlier:
+                return str(parent)
         if not earlier:
-            raise SnapshotNotFoundError(
-                f"{self.folder} has no snapshot before {current or 'the first'}"
-            )
+            raise SnapshotNotFoundError(f"{self.folder} has no snapshot before {current}")
         return earlier[-1]
 
     def verify(self, snapshot_id: str | None = None) -> list[str]:

@@ -36,19 +36,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
 
-LAYERS = (
+_LEAVES = "errors protocols settings arrays checksums clock cores database normal analysis text"
+LAYERS: tuple[set[str], ...] = (
     {"types"},
-    {
-        "errors",
-        "protocols",
-        "settings",
-        "arrays",
-        "checksums",
-        "clock",
-        "database",
-        "analysis",
-        "text",
-    },
+    set(_LEAVES.split()),
     {"models", "retrieval", "understand", "products", "manifest", "answer"},
     {"snapshot", "store"},
     {"search"},

@@ -5,7 +5,6 @@ The only module that knows the inference runtime (OpenVINO). Why this one, and i
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
+from engine.cores import usable_cores
 from engine.errors import ModelError
 from engine.models.folder import GRAPH_FILE
 
@@ -60,7 +60,7 @@ class Session:
         Raises:
             ModelError: the graph or its weights cannot be read.
         """
-        streams = threads or _usable_cores()
+        streams = threads or usable_cores()
         self._max_length = max_length
         self._model = _compile(folder / GRAPH_FILE, streams)
         self._inputs = [port.any_name for port in self._model.inputs]
@@ -173,10 +173,3 @@ def _compile(graph: Path, streams: int) -> ov.CompiledModel:
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
-
-
-def _usable_cores() -> int:
-    """Cores this process may run on, which in a container may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

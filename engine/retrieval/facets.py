@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-import unicodedata
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from engine.arrays import open_array
 from engine.database import ReadOnlyDatabase, create
 from engine.errors import FilterError
+from engine.normal import comparable
 from engine.types import AttributeValue, Product
 
 MAX_TERM_CHARS = 200
@@ -42,16 +42,17 @@ FIELDS = (
 
 ATTRIBUTE_PREFIX = "attributes."
 
+EXACT_FLOAT = 2**53
+"""Beyond it neighbouring integers share one float: such numbers are compared as texts."""
+
+_FLAGS = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
+"""Ways to say true and false, where the field holds no such text of its own."""
+
 _SCHEMA = """
 CREATE TABLE field (name TEXT PRIMARY KEY, start INTEGER, stop INTEGER, terms INTEGER);
 CREATE TABLE term (field TEXT, value TEXT, display TEXT, start INTEGER, stop INTEGER,
                    PRIMARY KEY (field, value)) WITHOUT ROWID;
 """
-
-
-def fold(text: str) -> str:
-    """The form in which texts are compared: NFKC, case-folded, single-spaced."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def category_terms(category: tuple[str, ...]) -> Iterator[str]:
@@ -72,12 +73,15 @@ def facet_values(product: Product) -> Iterator[tuple[str, AttributeValue]]:
             yield name, value
     yield "category", list(category_terms(product.category))
     for name, value in product.attributes.items():
-        yield ATTRIBUTE_PREFIX + fold(name), value
+        yield ATTRIBUTE_PREFIX + comparable(name), value
 
 
 @dataclass(slots=True)
 class _Column:
-    """Postings of one field while it is being built: 8 bytes a term, 12 a number."""
+    """Postings of one field while it is being built: 8 bytes an entry, 12 where it is a number.
+
+    The vocabulary comes on top, about 200 bytes a distinct text.
+    """
 
     codes: dict[str, int] = field(default_factory=dict)
     displays: list[str] = field(default_factory=list)
@@ -89,18 +93,20 @@ class _Column:
     def add(self, row: int, value: AttributeValue) -> None:
         match value:
             case list():
-                for item in dict.fromkeys(value):
-                    self.add(row, item)
+                for item in {comparable(item): item for item in value}.values():
+                    self._add_term(row, item)
             case bool():
                 self._add_term(row, "true" if value else "false")
             case str():
                 self._add_term(row, value)
+            case int() if abs(value) > EXACT_FLOAT:
+                self._add_term(row, str(value))
             case _:
                 self.number_rows.append(row)
                 self.numbers.append(float(value))
 
     def _add_term(self, row: int, text: str) -> None:
-        term = fold(text)
+        term = comparable(text)
         if not term or len(term) > MAX_TERM_CHARS:
             return
         code = self.codes.setdefault(term, len(self.displays))
@@ -191,9 +197,7 @@ class Facets:
         self._directory = ReadOnlyDatabase(folder / "fields.sqlite")
         self._fields: dict[str, _Field] = {
             name: _Field(*place)
-            for name, *place in self._directory.execute(
-                "SELECT name, start, stop, terms FROM field"
-            )
+            for name, *place in self._directory.rows("SELECT name, start, stop, terms FROM field")
         }
         self._term_rows = open_array(folder / "term_rows.npy", np.int32)
         self._number_rows = open_array(folder / "number_rows.npy", np.int32)
@@ -205,7 +209,7 @@ class Facets:
         Raises:
             FilterError: no product has such a field.
         """
-        folded = fold(name)
+        folded = comparable(name)
         for column in (folded, ATTRIBUTE_PREFIX + folded):
             if column in self._fields:
                 return column
@@ -223,24 +227,24 @@ class Facets:
                 than `MAX_TERM_CHARS`.
         """
         column = self.field(name)
-        text = fold(value) if isinstance(value, str) else str(value).lower()
-        if len(text) > MAX_TERM_CHARS:
-            raise FilterError(
-                f"{name}: texts over {MAX_TERM_CHARS} characters are no filter values"
-            )
-        found = self._directory.execute(
-            "SELECT start, stop FROM term WHERE field = ? AND value = ?", (column, text)
-        ).fetchone()
-        rows = self._term_rows[slice(*found)] if found else self._term_rows[:0]
+        text = _term(name, value)
+        rows = self._postings(column, text)
         place = self._fields.get(column)
         if place is None or place.start == place.stop:
-            return rows
+            return rows if len(rows) else self._postings(column, _FLAGS.get(text, text))
         number = _number(text)
         if number is not None:
             return np.concatenate([rows, self.within(name, number, number)])
         if not place.terms:
             raise FilterError(f"{name} holds numbers, not {value!r}. Give {name}=10..50")
         return rows
+
+    def _postings(self, column: str, term: str) -> NDArray[np.int32]:
+        """Rows whose column holds this term."""
+        found = self._directory.rows(
+            "SELECT start, stop FROM term WHERE field = ? AND value = ?", (column, term)
+        )
+        return self._term_rows[slice(*found[0])] if found else self._term_rows[:0]
 
     def within(self, name: str, low: float | None, high: float | None) -> NDArray[np.int32]:
         """Rows whose number lies within the bounds, both included.
@@ -260,10 +264,24 @@ class Facets:
         return self._number_rows[place.start + start : place.start + max(start, stop)]
 
 
+def _term(name: str, value: str | bool) -> str:
+    """The term a filter value asks for.
+
+    Raises:
+        FilterError: the text is too long, or not valid Unicode.
+    """
+    text = comparable(value) if isinstance(value, str) else str(value).lower()
+    if len(text) > MAX_TERM_CHARS:
+        raise FilterError(f"{name}: texts over {MAX_TERM_CHARS} characters are no filter values")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise FilterError(f"{name}: {text!r} is not valid Unicode text. Write it in UTF-8")
+    return text
+
+
 def _number(text: str) -> float | None:
-    """The finite number a text spells, or None."""
+    """The number a text spells, or None where a float cannot hold it exactly enough to compare."""
     try:
         number = float(text)
     except ValueError:
         return None
-    return number if np.isfinite(number) else None
+    return number if abs(number) <= EXACT_FLOAT else None

@@ -14,13 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import FilterError
+from engine.normal import comparable
 from engine.retrieval.facets import Facets
 from engine.types import And, AnyOf, Between, Filter, Not, Or, RowSet
 
 _EXPRESSION = re.compile(
     r"\s*(?P<field>[^=<>!]+?)\s*(?P<operator><=|>=|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL
 )
-_RANGE = re.compile(r"(?P<low>[^.\s]\S*?)?\.\.(?P<high>\S+)?")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_RANGE = re.compile(rf"(?=.*\d)(?P<low>{_NUMBER})?\.\.(?P<high>{_NUMBER})?")
+MAX_DEPTH = 32
+"""How deep "and", "or" and "not" may nest."""
+
 _GRAMMAR = "Write field=value, field!=value, field<=9, field>=9 or field=1..9"
 
 
@@ -32,26 +37,28 @@ def parse_filters(expressions: Sequence[str]) -> Filter:
     Raises:
         FilterError: an expression does not follow the grammar.
     """
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, list[Filter]] = {}
     clauses: list[Filter] = []
     for expression in expressions:
         match = _EXPRESSION.fullmatch(expression)
         if match is None or not match["value"]:
             raise FilterError(f"cannot read the filter {expression!r}. {_GRAMMAR}")
         name, operator, value = match["field"], match["operator"], match["value"]
-        span = _RANGE.fullmatch(value)
         if operator == "!=":
             clauses.append(Not(AnyOf(name, (value,))))
         elif operator == "<=":
             clauses.append(Between(name, high=_bound(name, value)))
         elif operator == ">=":
             clauses.append(Between(name, low=_bound(name, value)))
-        elif span and (span["low"] or span["high"]):
-            clauses.append(_between(name, span["low"], span["high"]))
         else:
-            wanted.setdefault(name, []).append(value)
-    clauses += [AnyOf(name, tuple(values)) for name, values in wanted.items()]
-    return And(tuple(clauses))
+            wanted.setdefault(comparable(name), []).append(_equal(name, value))
+    return And((*clauses, *(Or(tuple(any_of)) for any_of in wanted.values())))
+
+
+def _equal(name: str, value: str) -> Filter:
+    """`field=value`, or `field=1..9` with either side left open."""
+    span = _RANGE.fullmatch(value)
+    return _between(name, span["low"], span["high"]) if span else AnyOf(name, (value,))
 
 
 def _between(name: str, low: object, high: object) -> Between:
@@ -84,21 +91,28 @@ def filter_from_json(value: object) -> Filter:
     Raises:
         FilterError: the value is not such an object.
     """
+    return _all_of(value, 1)
+
+
+def _all_of(value: object, depth: int) -> Filter:
+    """A JSON filter object that stands `depth` deep."""
     if not isinstance(value, Mapping):
-        raise FilterError(f"filters must be a JSON object, not {type(value).__name__}")
-    return And(tuple(_clause(str(name), content) for name, content in value.items()))
+        raise FilterError(f"filters must be JSON objects, not {type(value).__name__}")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"filters nest at most {MAX_DEPTH} deep")
+    return And(tuple(_clause(str(name), content, depth) for name, content in value.items()))
 
 
-def _clause(name: str, content: object) -> Filter:
+def _clause(name: str, content: object, depth: int) -> Filter:
     """One entry of a JSON filter."""
     match name, content:
         case "and" | "or", list():
-            clauses = tuple(filter_from_json(item) for item in content)
+            clauses = tuple(_all_of(item, depth + 1) for item in content)
             return And(clauses) if name == "and" else Or(clauses)
         case "and" | "or", _:
             raise FilterError(f"{name!r} takes a list of filters")
         case "not", _:
-            return Not(filter_from_json(content))
+            return Not(_all_of(content, depth + 1))
         case _, Mapping():
             return _range_clause(name, content)
         case _, list():

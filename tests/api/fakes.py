@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine.errors import ModelError, ProductNotFoundError
+from engine.errors import ProductNotFoundError, StageUnavailableError
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.facets import FacetBuilder, Facets
 from engine.retrieval.filters import allowed_rows
@@ -93,7 +93,7 @@ class FakeEngine:
     ) -> SearchResult:
         query = understand(text, self._products, max_chars=self._max_chars)
         if stage is Stage.RERANKED and "reranked" not in query.text:
-            raise ModelError("snapshot-1 has no reranker. Index with --reranker DIR")
+            raise StageUnavailableError("snapshot-1 has no reranker. Index with --reranker DIR")
         if query.text == "crash":
             raise RuntimeError("the secret of /etc/daogou")
         if query.text == "slow":

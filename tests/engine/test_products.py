@@ -49,9 +49,27 @@ def test_products_come_back_with_their_types(tmp_path: Path) -> None:
 def test_rows_by_id_and_by_what_is_printed(tmp_path: Path) -> None:
     store = store_of(tmp_path, Product(id="em-17", title="Same as a SKU"), FULL)
     assert store.rows_of(["SKU/ä 1", "nope", "em-17"]) == [1, None, 0]
-    assert store.rows_printed(" EM-17 ") == [0, 1]
+    assert store.rows_printed(" EM-17 ") == [1, 0]  # by ascending id: "SKU/ä 1" < "em-17"
     assert store.rows_printed("0012345678905") == [1]
     assert store.rows_printed("12345678905") == []
+
+
+def test_what_is_printed_is_compared_in_one_form(tmp_path: Path) -> None:
+    numero = Product(id="b", title="x", sku="№  5")
+    store = store_of(tmp_path, numero, Product(id="a", title="x", sku="no 5"))
+    assert store.rows_printed("No 5") == [1, 0]
+
+
+def test_a_placeholder_on_many_products_names_none(tmp_path: Path) -> None:
+    store = store_of(tmp_path, *(Product(id=f"p{n}", title="x", gtin="0") for n in range(30)))
+    assert store.rows_printed("0") == []
+
+
+def test_a_store_can_be_read_after_it_was_deleted(tmp_path: Path) -> None:
+    store = store_of(tmp_path, FULL)
+    (tmp_path / "products.sqlite").unlink()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: store.fetch([0])[0].id, range(20))) == [FULL.id] * 20
 
 
 def test_more_ids_than_one_statement_takes(tmp_path: Path) -> None:

@@ -168,6 +168,27 @@ def test_queries_that_cannot_be_searched(engine: SearchEngine, text: str) -> Non
         engine.search(text)
 
 
+def test_counts_of_products_cannot_be_negative(engine: SearchEngine) -> None:
+    for k, offset in ((-1, 0), (1, -1)):
+        with pytest.raises(ValueError, match="negative"):
+            engine.search("kettle", k=k, offset=offset)
+    assert engine.search("kettle", k=0).hits == ()
+
+
+def test_an_open_engine_outlives_its_files(shop_store: Path, tmp_path: Path) -> None:
+    store = copy_of(shop_store, tmp_path)
+    engine = SearchEngine.open(store, Settings())
+    shutil.rmtree(store)
+    with ThreadPoolExecutor(6) as pool:
+        found = pool.map(lambda _: ids(engine.search("gooseneck kettle"))[0], range(30))
+        assert set(found) == {"k1"}
+
+
+def test_a_short_limit_on_queries_does_not_stop_the_engine(shop_store: Path) -> None:
+    engine = SearchEngine.open(shop_store, Settings(max_query_chars=3))
+    assert engine.search("mug").hits
+
+
 def test_unknown_filter_field(engine: SearchEngine) -> None:
     with pytest.raises(FilterError, match="brand"):
         engine.search("kettle", filters=parse_filters(["brnd=x"]))

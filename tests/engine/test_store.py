@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,9 +82,10 @@ def test_rollback_moves_the_pointer_and_publishing_goes_on(store: SnapshotStore)
     assert (store.current() / "a").read_text() == "1"
     with pytest.raises(SnapshotNotFoundError, match="before"):
         store.rollback()
-    assert store.rollback(second) == second
     third = publish(store, a="3")
     assert store.ids() == [first, second, third]
+    assert store.rollback() == first  # what was served before the third, not the rejected second
+    assert store.rollback(second) == second
 
 
 def test_rollback_refuses_a_damaged_snapshot(store: SnapshotStore) -> None:
@@ -92,6 +94,20 @@ def test_rollback_refuses_a_damaged_snapshot(store: SnapshotStore) -> None:
     with pytest.raises(SnapshotDamagedError, match="a was altered"):
         store.rollback()
     assert store.current_id() == second
+
+
+def test_a_store_whose_snapshots_are_gone_can_be_indexed_again(store: SnapshotStore) -> None:
+    shutil.rmtree(store.path(publish(store, a="1")))
+    with pytest.raises(SnapshotDamagedError, match="daogou index"):
+        store.current()
+    assert publish(store, a="2") == store.current_id()
+
+
+def test_a_stray_file_is_named_but_does_not_stop_the_shop(store: SnapshotStore) -> None:
+    folder = store.path(publish(store, a="1"))
+    (folder / ".DS_Store").write_text("x")
+    check_files(folder, read_manifest(folder), every_byte=False)
+    assert store.verify() == [".DS_Store does not belong to it"]
 
 
 def test_prune_keeps_the_current_one(store: SnapshotStore) -> None:

@@ -27,8 +27,16 @@ PRODUCTS = [
         id="2", title="c", brand="Puma", price=50.01, category=("Bags",), color="Red",
         attributes={"Size": 10.5, "brand": "inner"},
     ),
-    Product(id="3", title="d", attributes={"waterproof": False, "note": "x" * 500}),
+    Product(
+        id="3", title="d",
+        attributes={"waterproof": False, "note": "x" * 500, "code": 2**53 + 1, "tags": ["A", "a"]},
+    ),
 ]  # fmt: skip
+
+
+NESTED: object = {}
+for _ in range(500):
+    NESTED = {"not": NESTED}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,13 @@ def build(folder: Path, products: list[Product]) -> Facets:
         (["attributes.brand=inner"], [2]),
         (["currency=USD"], []),
         (["price=50..10"], []),
+        (["brand=nike", "Brand=puma"], [0, 1, 2]),
+        (["price=5..10", "price=50.005..60"], [0, 2]),
+        (["brand=Dr..Seuss"], []),
+        (["in_stock=yes"], [0]),
+        (["waterproof=no"], [3]),
+        (["code=9007199254740993"], [3]),
+        (["color=red", "price>=1"], [2]),
     ],
 )
 def test_expressions(facets: Facets, expressions: list[str], rows: list[int]) -> None:
@@ -107,6 +122,7 @@ def test_json(facets: Facets, value: object, rows: list[int]) -> None:
         ("brand<=5", "no numbers"),
         ("price=cheap", "holds numbers"),
         ("note=" + "x" * 500, "note"),
+        ("brand=\udcff", "Unicode"),
     ],
 )
 def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: str) -> None:
@@ -120,12 +136,20 @@ def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: s
         None, 3, "brand=Nike", ["brand"], {"price": {"gt": 3}}, {"price": {}},
         {"price": {"gte": "x"}}, {"price": {"gte": True}}, {"brand": {"gte": None, "in": 3}},
         {"brand": None}, {"brand": [[]]}, {"price": {"lte": float("nan")}}, {"size": float("inf")},
-        {"and": {}}, {"or": "x"}, {"not": []}, {"price": {"lte": 10**400}},
+        {"and": {}}, {"or": "x"}, {"not": []}, {"price": {"lte": 10**400}}, NESTED,
     ],
 )  # fmt: skip
 def test_json_that_is_no_filter_raises(facets: Facets, value: object) -> None:
     with pytest.raises(FilterError):
         allowed_rows(filter_from_json(value), facets)
+
+
+def test_a_value_given_twice_counts_once(facets: Facets) -> None:
+    assert facets.holding("tags", "a").tolist() == [3]
+
+
+def test_neighbours_of_a_large_number_are_other_numbers(facets: Facets) -> None:
+    assert facets.holding("code", "9007199254740992").tolist() == []
 
 
 def test_folder_without_columns_is_refused(tmp_path: Path) -> None:
