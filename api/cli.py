@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from engine.settings import Settings
+from engine.settings import Settings, load_settings
 from engine.types import Stage
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.types import SearchResult
 
 Store = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the snapshots.  [env: DAOGOU_STORE]")
+    Path | None, typer.Option("--store", help="Folder of the snapshots; DAOGOU_STORE if left out.")
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, help="Inference threads; 0 takes every core.")
@@ -31,8 +31,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 def _settings(**given: object) -> Settings:
     """Settings from the environment, overruled by the options that were given."""
-    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return Settings(**overrides)
+    return load_settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def serve(

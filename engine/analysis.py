@@ -37,6 +37,7 @@ ANALYZER = "1"
 """Version of the terms below: raise it with any change to what `analyze` returns."""
 
 _MAX_TERM = 64  # characters; longer words are junk, and are cut alike in product and query
+_MAX_CACHED = 32  # characters of a token
 
 _UNIT_SPELLINGS = {
     "in": 'in inch inches "',
@@ -209,13 +210,25 @@ _TOKEN = re.compile(
 )
 
 
-@lru_cache(maxsize=200_000)
-def _terms(token: str) -> tuple[str, ...]:
+def _expand(token: str) -> tuple[str, ...]:
     """The terms of one token of `_TOKEN`."""
     expand = next(expand for pattern, expand in _PATTERNS if pattern.fullmatch(token))
     return tuple(term[:_MAX_TERM] for term in expand(token))
 
 
+_remembered = lru_cache(maxsize=65_536)(_expand)
+
+
 def analyze(text: str) -> list[str]:
     """The terms of a text, in order, repeats kept. Never raises, whatever the string holds."""
-    return [term for token in _TOKEN.findall(fold(text)) for term in _terms(token)]
+    return [
+        term
+        for token in _TOKEN.findall(fold(text))
+        # Strangers' queries fill the memory: long tokens are kept out of it, and so are unspaced
+        # runs, which are seldom met twice and give two terms a character.
+        for term in (
+            _remembered(token)
+            if len(token) <= _MAX_CACHED and token < _UNSPACED[0]
+            else _expand(token)
+        )
+    ]

@@ -14,6 +14,7 @@
     · SnapshotSchemaError   written by an older or newer daogou
     · StoreLockedError      another process is writing to the store
   x EvaluationError         queries, judgments or run files do not fit together
+  x SettingsError           an option or environment variable has a value that cannot be used
   x ProductNotFoundError    no product has that id
 
 A message says what is wrong, where (file, row, field) and what to do about it.
@@ -79,6 +80,10 @@ class StoreLockedError(SnapshotError):
 
 class EvaluationError(DaogouError):
     """Queries, judgments or run files do not fit together."""
+
+
+class SettingsError(DaogouError):
+    """An option or environment variable has a value that cannot be used."""
 
 
 class ProductNotFoundError(DaogouError):

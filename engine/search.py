@@ -20,7 +20,7 @@ from engine.errors import ProductNotFoundError, StageUnavailableError
 from engine.protocols import Reranker
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.fusion import fuse
-from engine.settings import Settings
+from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.text import passage
@@ -53,10 +53,11 @@ class SearchEngine:
         """An engine over the store's current snapshot, warm: its first search is as fast as any.
 
         Raises:
+            SettingsError: an environment variable has a value that cannot be used.
             SnapshotError: nothing published, or the snapshot is damaged.
             ModelError: a model does not fit the snapshot.
         """
-        settings = settings or Settings()
+        settings = settings or load_settings()
         engine = cls(
             Snapshot.open(SnapshotStore(store).current(), threads=settings.threads), settings
         )

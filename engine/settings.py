@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.errors import SettingsError
 
 
 class Settings(BaseSettings):
@@ -32,3 +35,20 @@ class Settings(BaseSettings):
     max_query_chars: int = Field(default=1_000, ge=1, description="Longer queries are refused.")
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on.")
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - each option has its own type
+    """The settings of the environment, overruled by the options given.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the variable or option.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0])
+        name = option if option in overrides else f"DAOGOU_{option.upper()}"
+        raise SettingsError(
+            f"{name} cannot be {first['input']!r}: {first['msg']}. Correct it or leave it out"
+        ) from error

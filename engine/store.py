@@ -170,8 +170,12 @@ class SnapshotStore:
         self._snapshots.mkdir(exist_ok=True)
         target = self.path(staging.id)
         staging.folder.rename(target)
-        _fsync(self._snapshots)
-        self._point_to(staging.id)
+        try:
+            _fsync(self._snapshots)
+            self._point_to(staging.id)
+        except OSError:  # a full disk: what is not served must not look published
+            target.rename(staging.folder)
+            raise
         shutil.rmtree(self._staging, ignore_errors=True)
         return target
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import CatalogError, SnapshotDamagedError
+from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, read_model_info
@@ -73,7 +75,7 @@ def index_catalog(
 
     Raises:
         CatalogError: the catalog cannot be read, or no product is left of it.
-        StoreLockedError: another process is writing to the store.
+        SnapshotError: the store cannot be written to; StoreLockedError where another process is.
         ModelError: a model folder is missing or damaged.
     """
     options = options or IndexOptions()
@@ -81,12 +83,20 @@ def index_catalog(
     snapshots = SnapshotStore(store)
     rejects_path = options.rejects or store / "rejects.jsonl"
     seconds: dict[str, float] = {}
-    with snapshots.writing(), RejectLog(rejects_path, strict=options.strict) as rejects:
-        staging = snapshots.stage()
-        models = adopt_models(staging.folder, options)
+    with (
+        snapshots.writing(),
+        RejectLog(rejects_path, strict=options.strict) as rejects,
+        faults_named(store),
+        staged(snapshots) as staging,
+    ):
         stream = read_catalog(
-            source, layout=options.layout, mapping=options.mapping, rejects=rejects
+            source,
+            layout=options.layout,
+            mapping=options.mapping,
+            rejects=rejects,
+            exclude=store,
         )
+        models = adopt_models(staging.folder, options)
         started = time.perf_counter()
         products = write_products(staging.folder, stream, progress)
         seconds["read"] = time.perf_counter() - started
@@ -108,6 +118,42 @@ def index_catalog(
         bytes=manifest.size,
         seconds=seconds,
     )
+
+
+@contextmanager
+def staged(snapshots: SnapshotStore) -> Iterator[Staging]:
+    """An empty folder to build in, gone afterwards: a failed run keeps no disk."""
+    staging = snapshots.stage()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging.folder.parent, ignore_errors=True)
+
+
+@contextmanager
+def faults_named(store: Path) -> Iterator[None]:
+    """Say where writing failed and what to do.
+
+    Raises:
+        SnapshotError: the disk is full, or a file may not be written.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error, shutil.Error) as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise SnapshotError(
+            f"cannot write to {store}: {reason}. What was served before still is. Free some space "
+            "or mend what the message names, then index again"
+        ) from error
+
+
+@contextmanager
+def keyword_faults() -> Iterator[None]:
+    """Name what the keyword index could not write: it raises ValueError on a full disk."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(str(error)) from error
 
 
 def _nothing_left(source: Path, rejects: RejectLog, rejects_path: Path) -> str:
@@ -138,12 +184,14 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
     with progress.step("Reading", None) as advance:
         for product in stream:
             row = store.add(product)
-            lexical.add(row, product)
+            with keyword_faults():
+                lexical.add(row, product)
             facets.add(row, product)
             count += 1
             advance(1)
     store.finish()
-    lexical.finish()
+    with keyword_faults():
+        lexical.finish()
     facets.finish()
     return count
 
@@ -202,7 +250,8 @@ def smoke_test(folder: Path, manifest: Manifest, threads: int) -> None:
     lengths = np.linalg.norm(snapshot.vectors[sample].astype(np.float32), axis=1)
     if not np.allclose(lengths, 1.0, atol=1e-2):
         raise SnapshotDamagedError("the encoder gave vectors that are not of unit length")
-    engine = SearchEngine(snapshot, Settings())
+    defaults = Settings.model_construct()  # not the environment's: those belong to who searches
+    engine = SearchEngine(snapshot, defaults)
     if not engine.search("smoke test", stage=Stage.FUSED).hits:
         raise SnapshotDamagedError("the new snapshot finds nothing. Index again")
     snapshot.products.close()

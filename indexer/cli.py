@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.store import SnapshotStore
@@ -45,7 +46,7 @@ def index(
     ] = "auto",
     rejects: Annotated[
         Path | None,
-        typer.Option(help="Where rejected rows are listed. [default: STORE/rejects.jsonl]"),
+        typer.Option(help="Where rejected rows are listed; STORE/rejects.jsonl if left out."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first rejected row.")
@@ -110,7 +111,7 @@ def _report(report: IndexReport) -> dict[str, object]:
 
 def _print_report(report: IndexReport, store: Path) -> None:
     """The report in words."""
-    out = Console(soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # paths are no markup
     spent = sum(report.seconds.values())
     out.print(
         f"Indexed {report.products:,} products in {spent:.1f} s "
@@ -154,12 +155,11 @@ def list_snapshots(store: StoreOption = Path("store"), as_json: JsonOption = Fal
     for entry in entries:
         mark = "→" if entry["current"] else ""
         if "error" in entry:
-            table.add_row(mark, str(entry["id"]), "", "", f"[red]{entry['error']}")
+            table.add_row(mark, str(entry["id"]), "", "", Text(str(entry["error"]), "red"))
         else:
             size = f"{int(str(entry['bytes'])) / 2**20:.1f}"
-            table.add_row(
-                mark, str(entry["id"]), f"{entry['products']:,}", size, str(entry["source"])
-            )
+            source = Text(str(entry["source"]))
+            table.add_row(mark, str(entry["id"]), f"{entry['products']:,}", size, source)
     Console().print(table)
 
 

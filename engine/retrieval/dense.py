@@ -7,8 +7,10 @@ index changes which products are found, never what they score.
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
@@ -21,9 +23,41 @@ StoredVectors = NDArray[np.float16]
 """Unit vectors as they lie in the snapshot, shape (products, dim), memory-mapped."""
 
 
+_SPARE = 64  # rows fetched beside those asked for: seldom do more tie with the last place
+_MARGIN = 1e-5  # FAISS's float32 cosines and ours differ by far less, whatever the batch
+
+
 def create_vectors(path: Path, products: int, dim: int) -> np.memmap[Any, np.dtype[np.float16]]:
-    """A new vector file to fill row by row; `flush()` it when done. Shape (products, dim)."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(products, dim))
+    """A new vector file to fill row by row; `flush()` it when done. Shape (products, dim).
+
+    Its space is reserved first: filling a memory map on a full disk would kill the process.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    header = {"descr": "<f2", "fortran_order": False, "shape": (products, dim)}
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            _reserve(file, 2 * products * dim)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Append `size` bytes of zeros that the disk is sure to hold."""
+    file.flush()
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+                raise
+        else:
+            return
+    # On macOS, or where the file system cannot reserve.
+    file.writelines(bytes(min(1 << 20, size - start)) for start in range(0, size, 1 << 20))
 
 
 def open_vectors(path: Path) -> StoredVectors:
@@ -47,21 +81,50 @@ class ExactIndex:
 
     def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines."""
-        depth = min(depth, len(self._vectors) if allowed is None else len(allowed))
-        if not depth or not len(vectors):
+        size = len(self._vectors) if allowed is None else len(allowed)
+        depth = min(depth, size)
+        if depth < 1:
             return [Ranking.empty() for _ in vectors]
+        queries = np.ascontiguousarray(vectors, dtype=np.float32)
         options = None if allowed is None else faiss.SearchParameters(sel=_selector(allowed))  # type: ignore[call-arg]
-        _, found = self._index.search(np.ascontiguousarray(vectors), depth, params=options)
+        rankings = [Ranking.empty()] * len(queries)
+        unsure, limit = list(range(len(queries))), min(size, depth + _SPARE)
+        while unsure:
+            found = self._nearest(queries[unsure], limit, options)
+            for number, ranking in zip(unsure, found, strict=True):
+                rankings[number] = ranking
+            # Which of the rows tied at its end FAISS finds is arbitrary: see past them all.
+            unsure = [n for n in unsure if limit < size and not _parted(rankings[n], depth, limit)]
+            limit = min(size, 4 * limit)
+        return [ranking.top(depth) for ranking in rankings]
+
+    def _nearest(
+        self, queries: Vectors, limit: int, options: faiss.SearchParameters | None
+    ) -> list[Ranking]:
+        """The rows FAISS holds for the `limit` nearest of each query, by their exact scores."""
+        _, found = self._index.search(queries, limit, params=options)
         return [
-            Ranking.sort(rows, self.score(vector, rows), self._id_rank)
+            Ranking.sort(rows, self.score(query, rows), self._id_rank)
             # FAISS pads answers that come up short with row -1.
-            for vector, rows in zip(vectors, (row[row >= 0] for row in found), strict=True)
+            for query, rows in zip(queries, (row[row >= 0] for row in found), strict=True)
         ]
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
-        """Cosines of one query vector with these rows, shape (len(rows),)."""
-        scores: Scores = self._vectors[rows].astype(np.float32) @ vector
+        """Cosines of one query vector with these rows, shape (len(rows),).
+
+        A row's score is the same to the last bit whatever other rows are asked for.
+        """
+        found = self._vectors[rows].astype(np.float32)
+        # Not `found @ vector`: BLAS rounds a row by its place among the others.
+        scores: Scores = np.einsum("ij,j->i", found, np.ascontiguousarray(vector))
         return scores
+
+
+def _parted(ranking: Ranking, depth: int, limit: int) -> bool:
+    """Whether no row outside these `limit` can belong to the best `depth`."""
+    if len(ranking) < limit:
+        return True  # there are no more
+    return bool(ranking.scores[depth - 1] - ranking.scores[-1] >= _MARGIN)
 
 
 def _selector(allowed: RowSet) -> faiss.IDSelector:

@@ -7,8 +7,11 @@ tantivy keeps compressed, memory-mapped postings and fixes k1 = 1.2, b = 0.75.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from tantivy import Occur
 from tantivy import Query as Clause
 
 from engine.analysis import ANALYZER, STOPWORDS, analyze
-from engine.errors import SnapshotDamagedError, SnapshotSchemaError
+from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
 
 _WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
@@ -30,7 +33,15 @@ FINGERPRINT = hashlib.sha256(f"{ANALYZER}|{_BAG}|{_WEIGHTS}|{_SCORING}".encode()
 
 _ROW, _TEXT = "row", "text"
 _ABOUT = "lexical.json"
-_WRITER_LOCK, _META_LOCK = ".tantivy-writer.lock", ".tantivy-meta.lock"
+_DAMAGE = (
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    ValueError,
+    KeyError,
+    TypeError,
+)
+_CURE = "Roll back with `daogou snapshots rollback`, or index the catalog again"
 _HEAP = 256_000_000  # bytes of postings held before a segment is written
 
 _MAX_TERMS = 64
@@ -77,6 +88,7 @@ class LexicalBuilder:
         index = tantivy.Index(schema.build(), str(folder), reuse=False)
         terms = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
         index.register_tokenizer("terms", terms)
+        index.config_reader("manual")  # else it would read, and lock, what `finish` has closed
         self._folder = folder
         self._index = index
         self._writer = index.writer(_HEAP, num_threads=1)
@@ -97,9 +109,8 @@ class LexicalBuilder:
         about = self._folder / _ABOUT
         values = {"fingerprint": FINGERPRINT, "products": self._count}
         about.write_text(json.dumps(values), encoding="utf-8")
-        (self._folder / _WRITER_LOCK).unlink(missing_ok=True)
-        # Opening an index makes this empty file: with it the set of files stays the same.
-        (self._folder / _META_LOCK).touch()
+        for lock in self._folder.glob("*.lock"):
+            lock.unlink()
         # tantivy lets only the writing user read some; who serves may be another.
         for path in self._folder.iterdir():
             path.chmod(about.stat().st_mode)
@@ -120,25 +131,27 @@ class LexicalIndex:
         Raises:
             SnapshotDamagedError: the folder holds no index, a damaged one or one of other products.
             SnapshotSchemaError: written by another version of analyzer, fields or scoring.
+            SnapshotError: this user may not read it, or there is no room for temporary files.
         """
-        cure = "Roll back with `daogou snapshots rollback`, or index the catalog again"
         try:
-            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-            fingerprint, products = about["fingerprint"], int(about["products"])
-            if fingerprint != FINGERPRINT:
-                raise SnapshotSchemaError(
-                    f"{folder}: keyword index made by another version of daogou. "
-                    "Index the catalog again: daogou index"
-                )
-            index = cls(tantivy.Index.open(str(folder)), id_rank)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            products = _products_written(folder)
+            with _mirror(folder) as mirror:
+                opened = tantivy.Index.open(str(mirror))
+                opened.config_reader("manual")  # the files never change: nothing to watch for
+                index = cls(opened, id_rank)
+        except _DAMAGE as error:
             raise SnapshotDamagedError(
-                f"{folder}: not a keyword index ({error}). {cure}"
+                f"{folder}: not a keyword index ({error}). {_CURE}"
+            ) from error
+        except OSError as error:
+            raise SnapshotError(
+                f"{folder}: the keyword index cannot be read ({error}). "
+                "Let the user who serves it read the whole store"
             ) from error
         if not products == index._searcher.num_docs == len(id_rank):
             raise SnapshotDamagedError(
                 f"{folder}: {index._searcher.num_docs:,} products in the keyword index, "
-                f"{products:,} written, {len(id_rank):,} in the snapshot. {cure}"
+                f"{products:,} written, {len(id_rank):,} in the snapshot. {_CURE}"
             )
         return index
 
@@ -219,6 +232,43 @@ class LexicalIndex:
         rows = np.array(self._searcher.fast_field_values(_ROW, addresses), dtype=np.int64)
         scores = np.array([score for score, _ in hits], dtype=np.float32)
         return Ranking.sort(rows, scores, self._id_rank)
+
+
+def _products_written(folder: Path) -> int:
+    """How many products the index says it holds; refuses one of another version."""
+    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    if about["fingerprint"] != FINGERPRINT:
+        raise SnapshotSchemaError(
+            f"{folder}: keyword index made by another version of daogou. "
+            "Index the catalog again: daogou index"
+        )
+    return int(about["products"])
+
+
+@contextlib.contextmanager
+def _mirror(folder: Path) -> Iterator[Path]:
+    """A temporary folder of links to the files of this one.
+
+    tantivy makes a lock file beside any index it opens, but a snapshot never changes: it may be
+    another user's, or on a read-only disk. All files are mapped at opening; then the links may go.
+    """
+    paths = [path.absolute() for path in folder.iterdir() if path.suffix != ".lock"]
+    for path in paths:
+        path.open("rb").close()  # tantivy's error would not tell forbidden from damaged
+    try:
+        mirror = Path(tempfile.mkdtemp(prefix="daogou-"))
+    except OSError as error:
+        raise SnapshotError(
+            f"no folder for temporary files ({error}). Name one that can be written: TMPDIR=FOLDER"
+        ) from error
+    try:
+        for path in paths:
+            (mirror / path.name).symlink_to(path)
+        yield mirror
+    finally:
+        # tantivy's watching thread makes one lock file as it starts, perhaps during the first.
+        for _ in range(2):
+            shutil.rmtree(mirror, ignore_errors=True)
 
 
 def _among(ranking: Ranking, allowed: RowSet) -> Ranking:

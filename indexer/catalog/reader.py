@@ -26,6 +26,7 @@ from indexer.catalog.rows.files import (
     TEXT_SUFFIXES,
     damage_as_catalog_error,
     file_format,
+    lies_in,
     list_files,
 )
 from indexer.catalog.rows.jsonlines import read_jsonlines
@@ -42,6 +43,7 @@ def read_catalog(
     layout: str = "auto",
     mapping: Mapping[str, str] = _NO_MAPPING,
     rejects: RejectLog,
+    exclude: Path | None = None,
 ) -> Iterator[Product]:
     """The products of a CSV, TSV, JSON Lines or Parquet file, or of a folder of such files.
 
@@ -53,23 +55,52 @@ def read_catalog(
         layout: `auto`, or the layout of a published set: `wands`, `esci`, `esci:LOCALE`.
         mapping: field → column, for columns that are not named as our fields are.
         rejects: takes the rows that cannot become products.
+        exclude: a folder below the source that is no part of the catalog, such as the store.
 
     Raises:
-        CatalogError: a file is missing, damaged, or without a column for id or title; at once or
-            while the products are read.
+        CatalogError: a file is missing, damaged, or without a column for id or title, or rejects
+            would be listed in the catalog itself; at once or while the products are read.
         RejectedRowError: a row was rejected and `rejects` is strict.
     """
     chosen = find_layout(layout)
     columns = Columns(chosen, mapping)
-    files = _catalog_files(source, chosen, rejects)
+    if exclude is not None:
+        exclude = _below(source, exclude)
+    if rejects.path is not None:
+        _keep_apart(source, rejects.path, exclude)
+    files = _catalog_files(source, chosen, rejects, exclude)
     return _products(files, chosen, columns, rejects)
 
 
-def _catalog_files(source: Path, layout: Layout, rejects: RejectLog) -> list[Path]:
+def _below(source: Path, exclude: Path) -> Path | None:
+    """`exclude` where it lies below the source; None where there is nothing to leave out."""
+    if not source.is_dir():
+        return None
+    if source.resolve() == exclude.resolve():
+        raise CatalogError(f"{source} is the store itself. Name another folder with --store")
+    return exclude if lies_in(exclude, source) else None
+
+
+def _keep_apart(source: Path, log: Path, exclude: Path | None) -> None:
+    """Refuse to list rejects over the catalog, or among its files."""
+    if source.is_dir():
+        taken = lies_in(log, source) and not (exclude and lies_in(log, exclude))
+    else:
+        taken = source.exists() and log.exists() and log.samefile(source)
+    if taken:
+        raise CatalogError(
+            f"the rejects file {log} would be a part of the catalog {source}. "
+            "Give another place with --rejects"
+        )
+
+
+def _catalog_files(
+    source: Path, layout: Layout, rejects: RejectLog, exclude: Path | None
+) -> list[Path]:
     """The files to read; those of a folder that are no catalog are noted as rejected."""
     with damage_as_catalog_error(source):
         source.stat()
-        found = list_files(source) if source.is_dir() else [source]
+        found = list_files(source, exclude) if source.is_dir() else [source]
     if source.is_dir():
         found = [path for path in found if path.match(layout.files)] or found
     files = [path for path in found if file_format(path)]

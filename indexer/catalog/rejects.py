@@ -12,6 +12,7 @@ from typing import Self, TextIO
 from engine.errors import CatalogError, RejectedRowError
 
 _DETAIL_CHARS = 300
+_ANOTHER_PLACE = "Give another place with --rejects"
 
 
 class Reason(StrEnum):
@@ -51,7 +52,8 @@ class RejectLog:
     """Counts rejected rows and lists them in a JSON Lines file.
 
     Each line holds `file`, `row` (null for a whole file), `id`, `field`, `reason` and `detail`. The
-    file is made with the first reject; entering the log removes what an earlier run left there.
+    log is written aside, to `PATH.part`. A clean exit replaces the log of an earlier run, or
+    deletes it where nothing was rejected; an exception leaves it unless something was.
 
     Args:
         path: where to list them; None only counts.
@@ -70,9 +72,17 @@ class RejectLog:
         return self.by_reason.total()
 
     def __enter__(self) -> Self:
+        """Make the file aside: that it cannot be written shows before the catalog is read.
+
+        Raises:
+            CatalogError: the rejects file cannot be written.
+        """
         if self.path is not None:
+            if self.path.exists() and not self.path.is_file():
+                raise CatalogError(f"{self.path} is not a file. {_ANOTHER_PLACE}")
             try:
-                self.path.unlink(missing_ok=True)
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part.open("w", encoding="utf-8", buffering=1)  # by lines
             except OSError as error:
                 raise self._unwritable(error) from error
         return self
@@ -83,9 +93,31 @@ class RejectLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self.path is None or self._file is None:
+            return
+        try:
+            self._settle(self.path, self._file, failed=error is not None)
+        except OSError as fault:
+            if error is None:  # else that one has more to say
+                raise self._unwritable(fault) from fault
+        finally:
             self._file = None
+
+    def _settle(self, path: Path, file: TextIO, *, failed: bool) -> None:
+        """Put the finished log in its place, or leave no log where there is nothing to list."""
+        try:
+            file.close()
+        finally:
+            if self.total:
+                self._part.replace(path)
+            else:
+                self._part.unlink()
+        if not self.total and not failed:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _part(self) -> Path:
+        return Path(f"{self.path}.part")
 
     def add(self, file: Path, row: int | None, fault: RowFault, product_id: str = "") -> None:
         """Note one rejected row.
@@ -114,18 +146,14 @@ class RejectLog:
             )
 
     def _write(self, line: str) -> None:
-        if self.path is None:
+        if self._file is None:
             return
         try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("w", encoding="utf-8")
             self._file.write(line + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> CatalogError:
         return CatalogError(
-            f"cannot write the rejects file {self.path} ({error.strerror}). "
-            "Give another place with --rejects"
+            f"cannot write the rejects file {self.path} ({error.strerror}). {_ANOTHER_PLACE}"
         )

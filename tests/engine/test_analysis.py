@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.analysis import analyze
+from engine.analysis import _remembered, analyze
 
 
 def found(query: str, title: str) -> bool:
@@ -172,6 +174,29 @@ def test_threads_agree() -> None:
     for thread in threads:
         thread.join()
     assert got == [expected] * 8
+
+
+def test_words_are_remembered_but_not_what_would_fill_the_memory() -> None:
+    _remembered.cache_clear()
+    once = analyze("running 5'x7' wh-1000xm4 наушники")
+    assert _remembered.cache_info().currsize == 4
+    assert analyze("running 5'x7' wh-1000xm4 наушники") == once
+    assert _remembered.cache_info().hits == 4
+    assert analyze("蓝牙耳机 이어폰 กาแฟ " + "x" * 33 + " " + "a-" * 20 + "a")
+    assert _remembered.cache_info().currsize == 4
+
+
+def test_memory_for_strangers_queries_is_bounded() -> None:
+    draw = random.Random(3)
+    _remembered.cache_clear()
+    tracemalloc.start()
+    for _ in range(100):
+        analyze("".join(chr(draw.randint(0x4E00, 0x9FFF)) for _ in range(1_000)))
+        analyze("".join(draw.choice("abcdefghi-") for _ in range(1_000)).replace("--", "-"))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2_000_000  # all remembered, they took 30 million bytes
+    assert _remembered.cache_info().maxsize == 65_536
 
 
 def test_import_brings_in_no_dictionary() -> None:

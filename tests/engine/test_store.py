@@ -96,6 +96,14 @@ def test_rollback_refuses_a_damaged_snapshot(store: SnapshotStore) -> None:
     assert store.current_id() == second
 
 
+def test_a_publish_that_cannot_move_the_pointer_publishes_nothing(store: SnapshotStore) -> None:
+    first = publish(store, a="1")
+    (store.folder / "CURRENT.next").mkdir()  # stands for a disk that is full just then
+    with pytest.raises(OSError, match=r"CURRENT\.next"):
+        publish(store, a="2")
+    assert store.ids() == [first] == [store.current_id()]
+
+
 def test_a_store_whose_snapshots_are_gone_can_be_indexed_again(store: SnapshotStore) -> None:
     shutil.rmtree(store.path(publish(store, a="1")))
     with pytest.raises(SnapshotDamagedError, match="daogou index"):

@@ -55,15 +55,24 @@ def file_format(path: Path) -> str | None:
     return TEXT_SUFFIXES.get(last) or COLUMNAR_SUFFIXES.get(last)
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Every file below a folder, by path; hidden ones and those named `_…` (Spark's) left out."""
+def list_files(folder: Path, exclude: Path | None = None) -> list[Path]:
+    """Every file below a folder, by path.
+
+    Hidden ones, those named `_…` (Spark's) and those below `exclude` are left out.
+    """
     found = [
         path
         for path in folder.rglob("*")
         if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
         and path.is_file()
+        and not (exclude and lies_in(path, exclude))
     ]
     return sorted(found)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path, links followed, is the folder or below it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 @contextmanager

@@ -1,103 +1,95 @@
-"""Vector search, by the contract every dense retriever passes."""
+"""Vector search with FAISS, and the file its vectors lie in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
-from engine.protocols import DenseRetriever
-from engine.retrieval.dense import ExactIndex, StoredVectors, create_vectors, open_vectors
-from engine.types import RowSet, Vectors
-
-SIZE, DIM = 300, 16
-IDS = np.argsort(np.argsort([f"id{7 * n % SIZE}" for n in range(SIZE)])).astype(np.int32)
-
-Build = Callable[[StoredVectors, NDArray[np.int32]], DenseRetriever]
-BACKENDS: dict[str, Build] = {"exact": ExactIndex}
+from engine.retrieval.dense import ExactIndex, create_vectors, open_vectors
+from tests.engine.contracts_dense import Build, DenseContract, some_vectors
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredVectors:
-    raw = np.random.default_rng(3).normal(size=(SIZE, DIM))
-    raw[200] = raw[100]  # twins: ties are broken by product id
-    path = tmp_path_factory.mktemp("vectors") / "vectors.npy"
-    vectors = create_vectors(path, SIZE, DIM)
-    vectors[:] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+class TestExactIndex(DenseContract):
+    @pytest.fixture
+    def build(self) -> Build:
+        return ExactIndex
+
+
+# ---- the file
+
+
+def test_vectors_come_back_as_they_were_written(tmp_path: Path) -> None:
+    raw = some_vectors()
+    vectors = create_vectors(tmp_path / "vectors.npy", *raw.shape)
+    assert not vectors.any()
+    vectors[:] = raw
     vectors.flush()
-    return open_vectors(path)
+    np.testing.assert_array_equal(open_vectors(tmp_path / "vectors.npy"), raw)
+    np.save(tmp_path / "plain.npy", raw)
+    written = (tmp_path / "vectors.npy").read_bytes()
+    assert written == (tmp_path / "plain.npy").read_bytes()
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def index(request: pytest.FixtureRequest, stored: StoredVectors) -> DenseRetriever:
-    return BACKENDS[request.param](stored, IDS)
+def test_no_products(tmp_path: Path) -> None:
+    create_vectors(tmp_path / "vectors.npy", 0, 16).flush()
+    assert open_vectors(tmp_path / "vectors.npy").shape == (0, 16)
 
 
-@pytest.fixture(scope="module")
-def queries(stored: StoredVectors) -> Vectors:
-    vectors: Vectors = stored[[5, 100, 250]].astype(np.float32)
-    return vectors
-
-
-def test_a_product_is_nearest_to_itself(index: DenseRetriever, queries: Vectors) -> None:
-    rankings = index.search(queries, 10)
-    assert [int(ranking.rows[0]) for ranking in rankings[::2]] == [5, 250]
-    assert [float(ranking.scores[0]) for ranking in rankings] == pytest.approx([1, 1, 1], abs=2e-3)
-
-
-def test_ties_go_to_the_lower_product_id(index: DenseRetriever, queries: Vectors) -> None:
-    twins = sorted((100, 200), key=lambda row: IDS[row])
-    assert index.search(queries, 2)[1].rows.tolist() == twins
-
-
-def test_the_order_is_that_of_all_cosines(
-    index: DenseRetriever, stored: StoredVectors, queries: Vectors
+@pytest.mark.parametrize("reserves", [True, False])
+def test_the_space_is_taken_before_the_first_vector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserves: bool
 ) -> None:
-    for vector, ranking in zip(queries, index.search(queries, SIZE), strict=True):
-        cosines = stored.astype(np.float32) @ vector
-        assert ranking.rows.tolist() == np.lexsort((IDS, -cosines)).tolist()
-        assert ranking.scores == pytest.approx(cosines[ranking.rows], abs=1e-6)
+    if not reserves:  # macOS has no such call
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    create_vectors(tmp_path / "vectors.npy", 10_000, 300)
+    stat = (tmp_path / "vectors.npy").stat()
+    assert stat.st_size == 10_000 * 300 * 2 + 128
+    assert stat.st_blocks * 512 >= stat.st_size  # a sparse file holds fewer
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
-def test_a_filter_only_leaves_rows_out(
-    index: DenseRetriever, queries: Vectors, share: float
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_reserve_gets_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
-    allowed = RowSet(np.random.default_rng(1).random(SIZE) < share)
-    everything = index.search(queries, SIZE)
-    for whole, filtered in zip(everything, index.search(queries, 20, allowed), strict=True):
-        kept = allowed.mask[whole.rows]
-        assert filtered.rows.tolist() == whole.rows[kept][:20].tolist()
+    def refuse(*_: int) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    create_vectors(tmp_path / "vectors.npy", 10_000, 300)
+    stat = (tmp_path / "vectors.npy").stat()
+    assert stat.st_blocks * 512 >= stat.st_size > 6_000_000
 
 
-def test_scores_are_those_of_search(index: DenseRetriever, queries: Vectors) -> None:
-    ranking = index.search(queries, 50)[0]
-    assert index.score(queries[0], ranking.rows).tolist() == ranking.scores.tolist()
-    assert index.score(queries[0], ranking.rows[:0]).shape == (0,)
+_FILL = """
+import os, resource, sys
+from pathlib import Path
+from engine.retrieval.dense import create_vectors
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+if sys.argv[2] == "plain":
+    vars(os).pop("posix_fallocate", None)
+try:
+    create_vectors(Path(sys.argv[1]), 10_000, 300)
+except OSError as error:
+    sys.exit(error.filename)
+"""
 
 
-def test_a_query_ranks_the_same_alone_or_in_a_batch(
-    index: DenseRetriever, stored: StoredVectors
-) -> None:
-    batch = stored[:40].astype(np.float32)
-    for vector, together in zip(batch, index.search(batch, 30), strict=True):
-        alone = index.search(vector[None], 30)[0]
-        assert alone.rows.tolist() == together.rows.tolist()
-        assert alone.scores.tolist() == together.scores.tolist()
-
-
-def test_no_query_and_no_depth(index: DenseRetriever, queries: Vectors) -> None:
-    assert index.search(queries[:0], 5) == []
-    assert [len(ranking) for ranking in index.search(queries, 0)] == [0, 0, 0]
-
-
-def test_deeper_than_the_catalog_is_not_padded(index: DenseRetriever, queries: Vectors) -> None:
-    ranking = index.search(queries, 10 * SIZE)[0]
-    assert sorted(ranking.rows.tolist()) == list(range(SIZE))
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="the system limits no file size")
+@pytest.mark.parametrize("way", ["reserve", "plain"])
+def test_no_room_is_an_error_at_once_that_names_the_file(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "vectors.npy"
+    command = [sys.executable, "-c", _FILL, str(path), way]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert answer.stderr.strip() == str(path)
+    assert answer.returncode == 1  # a signal would have been negative
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", np.zeros(3).tobytes()])

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.errors import SnapshotDamagedError, SnapshotSchemaError
+from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.protocols import LexicalRetriever
 from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
 from engine.types import Product, RowSet
@@ -212,7 +215,96 @@ def test_searching_leaves_every_file_as_it_was(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     LexicalIndex.open(tmp_path, id_rank(SHELF)).search(["dog"], 5)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert ".tantivy-writer.lock" not in before
+    assert not [name for name in before if name.endswith(".lock")]
+
+
+def test_nothing_is_left_beside_the_index_or_among_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "index", SHELF)
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    monkeypatch.chdir(tmp_path)
+    index = LexicalIndex.open(Path("index"), id_rank(SHELF))
+    assert list(aside.iterdir()) == []
+    assert ids(index, SHELF, "bluetooth headphones", 1) == ["p4"]
+    assert index.score("dog", np.array([3]))[0] > 0
+
+
+def test_no_room_for_temporary_files_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, SHELF)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(SnapshotError, match="TMPDIR") as caught:
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
+    assert caught.type is SnapshotError
+
+
+def test_lock_files_of_earlier_versions_are_no_hindrance(tmp_path: Path) -> None:
+    write(tmp_path, SHELF)
+    (tmp_path / ".tantivy-meta.lock").touch()
+    assert ids(LexicalIndex.open(tmp_path, id_rank(SHELF)), SHELF, "headphones", 1) == ["p4"]
+
+
+_OPEN = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from engine.errors import SnapshotError
+from engine.retrieval.lexical import LexicalIndex
+if os.getuid() == 0:  # root may do everything: be nobody
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+folder = Path(sys.argv[1])
+try:
+    (folder / "probe").touch()
+    sys.exit("the folder can be written to")
+except PermissionError:
+    pass
+try:
+    index = LexicalIndex.open(folder, np.arange(6, dtype=np.int32))
+    print(index.search(["headphones"], 1)[0].rows.tolist())
+except SnapshotError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """An index in a folder that can be read, but not written to, by who does not own it."""
+    with tempfile.TemporaryDirectory() as parent:  # pytest's own folders are closed to others
+        folder = Path(parent) / "lexical"
+        write(folder, SHELF)
+        Path(parent).chmod(0o755)
+        for path in folder.iterdir():
+            path.chmod(0o644)
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+def opened_without_rights(folder: Path) -> str:
+    command = [sys.executable, "-W", "error", "-c", _OPEN, str(folder)]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert answer.stderr == ""
+    return answer.stdout.strip()
+
+
+def test_a_store_that_may_only_be_read_is_served(locked: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in locked.iterdir()}
+    assert opened_without_rights(locked) == "[2]"
+    assert {path.name: path.stat().st_mtime_ns for path in locked.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", [".idx", ".json"])
+def test_a_file_that_may_not_be_read_is_no_damage(locked: Path, suffix: str) -> None:
+    for path in locked.glob(f"*{suffix}"):
+        path.chmod(0)
+    answer = opened_without_rights(locked)
+    assert answer.startswith("SnapshotError ")
+    assert "cannot be read" in answer
+    assert "Permission denied" in answer
 
 
 def test_files_are_readable_alike(tmp_path: Path) -> None:

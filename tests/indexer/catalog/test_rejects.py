@@ -59,9 +59,43 @@ def test_strict_stops_at_the_first_and_names_the_place(tmp_path: Path) -> None:
 
 def test_a_rejects_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    log = RejectLog(tmp_path / "file" / "rejects.jsonl")
-    with pytest.raises(CatalogError, match="--rejects"):
-        log.add(tmp_path, 1, FAULT)
+    for place in (tmp_path / "file" / "rejects.jsonl", tmp_path):
+        with pytest.raises(CatalogError, match="--rejects"), RejectLog(place):
+            pass
+
+
+def test_an_earlier_log_stays_until_there_is_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("of an earlier run")
+    with pytest.raises(CatalogError, match="no_such"), RejectLog(path) as log:
+        read_catalog(tmp_path / "no_such.csv", rejects=log)
+    assert path.read_text() == "of an earlier run"
+    flawed = write_jsonl(tmp_path / "shop.jsonl", {"id": "b", "title": "Mug", "price": "free"})
+    with pytest.raises(RejectedRowError), RejectLog(path, strict=True) as log:
+        list(read_catalog(flawed, rejects=log))
+    assert json.loads(path.read_text())["reason"] == "unparsable price"
+    assert sorted(tmp_path.iterdir()) == [path, flawed]
+
+
+def test_rejects_are_not_listed_over_the_catalog(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    catalog = write_jsonl(folder / "shop.jsonl", {"id": "a"})
+    (tmp_path / "link.jsonl").symlink_to(catalog)
+    before = catalog.read_bytes()
+    for source, place in (
+        (catalog, catalog),
+        (catalog, tmp_path / "link.jsonl"),
+        (folder, catalog),
+        (folder, folder / "new.jsonl"),
+    ):
+        with (
+            pytest.raises(CatalogError, match="part of the catalog"),
+            RejectLog(place) as log,
+        ):
+            read_catalog(source, rejects=log)
+        assert catalog.read_bytes() == before
+        assert sorted(path.name for path in folder.iterdir()) == ["shop.jsonl"]
 
 
 def test_the_first_good_row_of_an_id_wins(tmp_path: Path) -> None:

@@ -1,0 +1,269 @@
+"""An index run publishes all of a catalog, or leaves the store as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import (
+    CatalogError,
+    ModelError,
+    RejectedRowError,
+    SnapshotError,
+    StoreLockedError,
+)
+from engine.manifest import read_manifest
+from engine.models.encoder import SHIPPED_ENCODER
+from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
+from engine.search import SearchEngine
+from engine.settings import Settings
+from engine.store import SnapshotStore
+from indexer.build import IndexOptions, faults_named, index_catalog, write_products
+from indexer.progress import Silent
+from tests.shop import PRODUCTS, write_catalog
+
+ROOT = Path(__file__).parents[2]
+BAD_ROWS = (
+    {"id": "x1", "title": "Kettle", "price": "free"},
+    {"id": "x2"},
+    {"id": "k1", "title": "Twice"},
+)
+
+
+@pytest.fixture
+def store(shop_store: Path, tmp_path: Path) -> Path:
+    """A copy of the shop's store, to write to."""
+    return shutil.copytree(shop_store, tmp_path / "store")
+
+
+@pytest.fixture
+def flawed(tmp_path: Path) -> Path:
+    """The shop's catalog and three rows that are no products."""
+    catalog = write_catalog(tmp_path / "flawed.jsonl")
+    with catalog.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in BAD_ROWS)
+    return catalog
+
+
+def tree(folder: Path) -> dict[str, int]:
+    """Every file below a folder and when it was last written."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.name != "writer.lock"
+    }
+
+
+def test_bad_rows_are_listed_and_the_rest_is_served(flawed: Path, tmp_path: Path) -> None:
+    store = tmp_path / "new"
+    report = index_catalog(flawed, store)
+
+    assert (report.products, report.rejected) == (len(PRODUCTS), 3)
+    assert report.rejects_by_reason == {
+        "unparsable price": 1,
+        "missing title": 1,
+        "duplicate id": 1,
+    }
+    assert report.rejects_file == store / "rejects.jsonl"
+    listed = [json.loads(line) for line in report.rejects_file.read_text("utf-8").splitlines()]
+    assert [(entry["row"], entry["id"]) for entry in listed] == [(13, "x1"), (14, "x2"), (15, "k1")]
+    assert report.folder == SnapshotStore(store).current()
+    assert report.folder.name == report.snapshot_id
+    assert report.bytes == sum(
+        (report.folder / name).stat().st_size for name in read_manifest(report.folder).files
+    )
+    assert list(report.seconds) == ["read", "encode", "publish"]
+    manifest = read_manifest(report.folder)
+    assert (manifest.products, manifest.rejected, manifest.source) == (12, 3, str(flawed))
+    found = SearchEngine.open(store, Settings()).search("kettle with a whistle").hits
+    assert found[0].product == PRODUCTS[1]
+
+
+def test_the_next_index_shares_what_did_not_change(store: Path, tmp_path: Path) -> None:
+    before = SnapshotStore(store).current()
+    (store / "rejects.jsonl").write_text("of an earlier run")
+    changed = [replace(PRODUCTS[0], title="Emberly Teapot"), *PRODUCTS[1:]]
+    report = index_catalog(write_catalog(tmp_path / "changed.jsonl", changed), store)
+
+    for name in ("model.bin", "model.xml", "tokenizer.json", "model.json"):
+        shared = report.folder / "models" / "encoder" / name
+        assert shared.samefile(before / "models" / "encoder" / name)
+        assert shared.stat().st_nlink == 2
+    assert not (report.folder / "products.sqlite").samefile(before / "products.sqlite")
+    assert read_manifest(report.folder).parent == before.name
+    assert not (store / "rejects.jsonl").exists()
+    assert report.rejects_file is None
+
+
+def test_strict_changes_nothing_but_the_log(store: Path, flawed: Path, tmp_path: Path) -> None:
+    before = tree(store)
+    log = tmp_path / "why.jsonl"
+    with pytest.raises(RejectedRowError, match=r"row 13, field price: unparsable price"):
+        index_catalog(flawed, store, IndexOptions(strict=True, rejects=log))
+    assert tree(store) == before
+    assert json.loads(log.read_text("utf-8"))["id"] == "x1"
+
+
+def test_a_catalog_of_no_products_names_the_reasons(store: Path, tmp_path: Path) -> None:
+    before = tree(store)
+    (tmp_path / "bad.csv").write_text("id,title,price\n1,,3\n2,,4\n3,Mug,free\n")
+    options = IndexOptions(rejects=tmp_path / "rejects.jsonl")
+    with pytest.raises(CatalogError, match=r"missing title 2, unparsable price 1\).*rejects.jsonl"):
+        index_catalog(tmp_path / "bad.csv", store, options)
+    (tmp_path / "empty.csv").write_text("id,title\n")
+    with pytest.raises(CatalogError, match="holds no products"):
+        index_catalog(tmp_path / "empty.csv", store, options)
+    assert tree(store) == before
+
+
+def test_the_catalog_is_not_overwritten(store: Path, flawed: Path) -> None:
+    content = flawed.read_bytes()
+    with pytest.raises(CatalogError, match="--rejects"):
+        index_catalog(flawed, store, IndexOptions(rejects=flawed))
+    assert flawed.read_bytes() == content
+
+
+def test_the_store_may_lie_in_the_catalog_folder(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "shop.jsonl", PRODUCTS[:6])
+    write_catalog(tmp_path / "more.jsonl", PRODUCTS[6:])
+    for _ in range(2):  # the second time, a published snapshot lies there too
+        report = index_catalog(tmp_path, tmp_path / "store")
+        assert (report.products, report.rejected) == (len(PRODUCTS), 0)
+    with pytest.raises(CatalogError, match="--store"):
+        index_catalog(tmp_path / "store", tmp_path / "store")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "reranker"])
+def test_a_folder_that_is_no_model_changes_nothing(store: Path, tmp_path: Path, kind: str) -> None:
+    before = tree(store)
+    given = IndexOptions()
+    if kind == "encoder":
+        options = replace(given, encoder=tmp_path)
+    else:
+        options = replace(given, reranker=tmp_path)
+    with pytest.raises(ModelError, match="not a model folder"):
+        index_catalog(write_catalog(tmp_path / "shop.jsonl"), store, options)
+    assert tree(store) == before
+
+
+def test_a_reranker_is_carried_by_the_snapshot(tmp_path: Path) -> None:
+    # Its graph is not run here: any files that are what model.json says will do.
+    folder = shutil.copytree(SHIPPED_ENCODER, tmp_path / "reranker")
+    shipped = read_model_info(folder, kind="encoder")
+    shared = shipped.model_dump(include=set(RerankerInfo.model_fields) - {"kind"})
+    info = RerankerInfo(**shared | {"name": "judge", "labels": ("a", "b", "c", "d")})
+    info = info.model_copy(update={"fingerprint": fingerprint_of(info)})
+    (folder / INFO_FILE).write_text(info.model_dump_json(), "utf-8")
+
+    options = IndexOptions(reranker=folder)
+    report = index_catalog(write_catalog(tmp_path / "shop.jsonl"), tmp_path / "store", options)
+
+    entry = read_manifest(report.folder).models["reranker"]
+    assert (entry.name, entry.fingerprint) == ("judge", info.fingerprint)
+    carried = report.folder / "models" / "reranker"
+    assert read_model_info(carried, kind="reranker").fingerprint == entry.fingerprint
+
+
+def test_one_writer_at_a_time(store: Path, tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "shop.jsonl")
+    before = tree(store)
+    with SnapshotStore(store).writing(), pytest.raises(StoreLockedError, match="another process"):
+        index_catalog(catalog, store)
+    assert tree(store) == before
+
+
+def test_options_of_searching_are_not_read(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAOGOU_MAX_QUERY_CHARS", "1")
+    monkeypatch.setenv("DAOGOU_THREADS", "abc")
+    assert index_catalog(write_catalog(tmp_path / "shop.jsonl"), store).products == len(PRODUCTS)
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+import daogou
+daogou.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [4_000, 20_000_000],
+    ids=["the first files", "the model"],
+)
+def test_a_store_that_cannot_grow_serves_on(store: Path, tmp_path: Path, limit: int) -> None:
+    before = tree(store)
+    catalog = write_catalog(tmp_path / "shop.jsonl")
+    arguments = ["index", str(catalog), "--store", str(store)]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(limit), *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert_refused(done, store)
+    assert tree(store) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, with room for the shop's store but not for a second one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=36m", "daogou-test", str(folder)]
+    if os.name != "posix" or os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_and_freed(small_disk: Path, shop_store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(shop_store, small_disk / "store")
+    free = shutil.disk_usage(small_disk).free
+    done = subprocess.run(
+        [sys.executable, "-m", "daogou", "index", str(write_catalog(tmp_path / "shop.jsonl")),
+         "--store", str(store)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert_refused(done, store)
+    assert "No space left" in done.stderr
+    assert shutil.disk_usage(small_disk).free >= free - 8_192
+    assert SnapshotStore(store).verify() == []
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [("products.sqlite", "database or disk is full"), ("lexical", "No space left")],
+)
+def test_a_part_that_does_not_fit_is_named(
+    small_disk: Path, tmp_path: Path, part: str, reason: str
+) -> None:
+    folder = tmp_path / "staging"
+    folder.mkdir()
+    if part == "lexical":
+        (small_disk / part).mkdir()
+    (folder / part).symlink_to(small_disk / part)
+    room = 64 << 10
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+    products = [replace(PRODUCTS[0], id=str(n), description=f"{n}a {n}b " * 9) for n in range(3000)]
+    with pytest.raises(SnapshotError, match=f"cannot write to .*{reason}"), faults_named(folder):
+        write_products(folder, products, Silent())
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], store: Path) -> None:
+    assert done.returncode == 2, done.stderr
+    assert f"error: cannot write to {store}: " in done.stderr
+    assert "Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (store / "staging").exists()
