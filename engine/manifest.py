@@ -10,7 +10,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.checksums import FileEntry, sha256_of
-from engine.errors import SnapshotDamagedError, SnapshotNotFoundError, SnapshotSchemaError
+from engine.errors import (
+    SnapshotDamagedError,
+    SnapshotError,
+    SnapshotNotFoundError,
+    SnapshotSchemaError,
+)
 
 SCHEMA_VERSION = 1
 """Raised whenever a snapshot written before can no longer be read."""
@@ -84,12 +89,18 @@ def read_manifest(folder: Path) -> Manifest:
         SnapshotNotFoundError: the folder is not there.
         SnapshotDamagedError: the manifest is missing, altered or not one of ours.
         SnapshotSchemaError: written by an older or newer daogou.
+        SnapshotError: this user may not read it.
     """
     if not folder.is_dir():
         raise SnapshotNotFoundError(f"there is no snapshot at {folder}")
     try:
         content = (folder / MANIFEST).read_bytes()
         recorded = (folder / CHECKSUM).read_bytes()
+    except PermissionError as error:
+        raise SnapshotError(
+            f"{folder} cannot be read ({error.strerror}). "
+            "Let the user who serves it read the whole store"
+        ) from error
     except OSError as error:
         raise SnapshotDamagedError(
             f"{folder} is not a daogou snapshot: {error}. {_ROLL_BACK}"
