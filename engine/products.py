@@ -46,6 +46,10 @@ class ProductStoreBuilder:
     def finish(self) -> None:
         """Write everything and close the file."""
         self._connection.execute("COMMIT")
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was not finished is lost."""
         self._connection.close()
 
 

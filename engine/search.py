@@ -206,9 +206,8 @@ class SearchEngine:
         rows = np.union1d(lexical.rows, dense.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)
         keyword[np.searchsorted(rows, lexical.rows)] = lexical.scores
-        if (
-            len(lexical) == self.settings.lexical_depth
-        ):  # else no other product has any of the words
+        # A list that came up short holds every product with any of the words.
+        if len(lexical) == self.settings.lexical_depth:
             unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
             keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
         scores = fuse(keyword, self.snapshot.dense.score(vector, rows))
@@ -256,7 +255,8 @@ class SearchEngine:
             own = probabilities[start : start + len(head)]
             start += len(head)
             answer.probabilities = dict(zip(head.rows.tolist(), own, strict=True))
-            reranked = self._ranking(head.rows, own @ GAINS)
+            # A sum by row: a matrix product would round a row by its place among the others.
+            reranked = self._ranking(head.rows, (own * GAINS).sum(axis=1))
             rest = answer.rankings[Stage.FUSED].rows[len(head) :]
             below = -np.arange(1, len(rest) + 1, dtype=np.float32)  # gains are never negative
             answer.rankings[Stage.RERANKED] = Ranking(

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -177,11 +177,13 @@ def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
 
 def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
     """Write product store, keyword index and facet columns in one pass; returns the count."""
-    store = ProductStoreBuilder(folder / "products.sqlite")
-    lexical = LexicalBuilder(folder / "lexical")
     facets = FacetBuilder(folder / "facets")
     count = 0
-    with progress.step("Reading", None) as advance:
+    with (
+        closing(ProductStoreBuilder(folder / "products.sqlite")) as store,
+        closing(LexicalBuilder(folder / "lexical")) as lexical,
+        progress.step("Reading", None) as advance,
+    ):
         for product in stream:
             row = store.add(product)
             with keyword_faults():
@@ -189,9 +191,9 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
             facets.add(row, product)
             count += 1
             advance(1)
-    store.finish()
-    with keyword_faults():
-        lexical.finish()
+        store.finish()
+        with keyword_faults():
+            lexical.finish()
     facets.finish()
     return count
 

@@ -115,6 +115,13 @@ class LexicalBuilder:
         for path in self._folder.iterdir():
             path.chmod(about.stat().st_mode)
 
+    def close(self) -> None:
+        """End tantivy's writing threads; what was not finished is lost. May be called again.
+
+        Left to garbage collection, they would write into a folder that is being swept.
+        """
+        self.__dict__.pop("_writer", None)
+
 
 class LexicalIndex:
     """A finished lexical index, memory-mapped. Safe for concurrent searches."""
