@@ -36,7 +36,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
 
-_LEAVES = "errors protocols settings arrays checksums clock cores database normal analysis text"
+_LEAVES = (
+    "errors protocols settings arrays checksums clock cores database normal analysis exclusion text"
+)
 LAYERS: tuple[set[str], ...] = (
     {"types"},
     set(_LEAVES.split()),

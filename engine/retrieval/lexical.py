@@ -23,13 +23,15 @@ from tantivy import Query as Clause
 
 from engine.analysis import ANALYZER, STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
+from engine.exclusion import EXCLUSION, MARK, absent, read_request
 from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
 
 _WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
 _SCORING = "tantivy bm25 k1=1.2 b=0.75"
-_BAG = "1"  # raise it with any change to which texts a product's bag holds
-FINGERPRINT = hashlib.sha256(f"{ANALYZER}|{_BAG}|{_WEIGHTS}|{_SCORING}".encode()).hexdigest()
-"""Of everything that decides a score: analyzer, fields, weights, formula."""
+_BAG = "2"  # raise it with any change to which texts a product's bag holds
+_DECIDES = f"{ANALYZER}|{EXCLUSION}|{_BAG}|{_WEIGHTS}|{_SCORING}"
+FINGERPRINT = hashlib.sha256(_DECIDES.encode()).hexdigest()
+"""Of everything that decides a score: analyzer, exclusions, fields, weights, formula."""
 
 _ROW, _TEXT = "row", "text"
 _ABOUT = "lexical.json"
@@ -68,10 +70,15 @@ def _plain_texts(product: Product) -> Iterator[str]:
 
 def _bag(product: Product) -> list[str]:
     """The product's terms, each as often as its fields weigh."""
-    terms = [term for text in _plain_texts(product) for term in analyze(text)]
+    terms = [term for text in _plain_texts(product) for term in _both(text)]
     for field, weight in _WEIGHTS.items():
-        terms += analyze(getattr(product, field)) * weight
+        terms += _both(getattr(product, field)) * weight
     return terms
+
+
+def _both(text: str) -> list[str]:
+    """The terms of a text, and those of what it says is not there."""
+    return analyze(text) + absent(text)
 
 
 class LexicalBuilder:
@@ -217,9 +224,14 @@ class LexicalIndex:
         return Clause.boolean_query([(Occur.Should, each) for each in clauses]) if clauses else None
 
     def _terms(self, query: str) -> list[str]:
-        """The distinct terms to look for: no function words beside others, at most 64."""
-        terms = list(dict.fromkeys(analyze(query)))
+        """The distinct terms to look for: no function words beside others, at most 64.
+
+        What the query excludes is looked for as what products say they do without.
+        """
+        request = read_request(query, lambda term: self._searcher.doc_freq(_TEXT, term) > 0)
+        terms = list(dict.fromkeys(analyze(request.wanted)))
         terms = [term for term in terms if term not in STOPWORDS] or terms
+        terms += [MARK + term for term in dict.fromkeys(request.excluded)]
         if len(terms) > _MAX_TERMS:
             frequency = {term: self._searcher.doc_freq(_TEXT, term) for term in terms}
             terms = [term for term in terms if frequency[term]]

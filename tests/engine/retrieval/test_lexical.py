@@ -364,3 +364,16 @@ def test_another_analyzer_names_the_cure(tmp_path: Path) -> None:
     about.write_text(json.dumps(values | {"fingerprint": "0" * 64}))
     with pytest.raises(SnapshotSchemaError, match="daogou index"):
         LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+def test_what_a_query_excludes_counts_for_products_that_do_without_it(tmp_path: Path) -> None:
+    products = [
+        Product(
+            "stems", "Wine glasses with long stem", description="A stem to hold, a stem to set"
+        ),
+        Product("plain", "Wine glasses", description="Set of four"),
+        Product("stemless", "Stemless wine glasses", description="Set of four"),
+    ]
+    index = built(tmp_path, products)
+    assert ids(index, products, "wine glasses without stem", 3)[0] == "stemless"
+    assert ids(index, products, "wine glasses with stem", 3)[0] == "stems"

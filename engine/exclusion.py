@@ -1,0 +1,92 @@
+"""What a text says is not there: "without buckle", "no batteries", "sugar-free", "stemless".
+
+Bag-of-words search takes "wine glasses without stem" for a wish for stems. Here a stem that a
+product does without is a term of its own, written ¬stem: a product has ¬stem where its text says
+so in any of these ways, and a query that excludes stems asks for ¬stem instead of stem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.analysis import STOPWORDS, analyze, fold
+
+EXCLUSION = "1"
+"""Version of the terms below: raise it with any change to what is read as an exclusion."""
+
+MARK = "¬"
+
+_BOUNDARIES = STOPWORDS | set(
+    "with without no not but so which while when who has have had can do does than just more".split()
+)
+"""Words that end the list of what is not there."""
+
+_WORD = r"[^\W\d_][\w'&/-]*"
+_SAID = re.compile(
+    r"\b(?:without|w/o|no|non|not|(?:does not|doesn't|do not|don't) (?:include|contain|have|need)"
+    r"|free (?:of|from)|exclud(?:es|ing))\b"
+    rf"(?: any| a| an| the)?[\s:-]+({_WORD}(?: {_WORD}){{0,2}})"
+)
+_SUFFIXED = re.compile(r"\b([^\W\d_]{3,})(?:[- ]free|less)\b")
+_ASKED = re.compile(r"\b(?:without|w/o)(?= |$)")
+
+
+def _terms(words: str) -> list[str]:
+    """The terms of the words up to the first that ends the list."""
+    found: list[str] = []
+    for word in words.split():
+        terms = analyze(word)
+        if not terms or terms[0] in _BOUNDARIES:
+            break
+        found += terms
+    return found
+
+
+def absent(text: str) -> list[str]:
+    """The ¬terms of a product's text: what it says it does without, repeats kept."""
+    folded = fold(text)
+    found = [term for match in _SAID.finditer(folded) for term in _terms(match[1])]
+    found += [term for match in _SUFFIXED.finditer(folded) for term in analyze(match[1])]
+    return [MARK + term for term in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A query, parted into what is wished for and what is not."""
+
+    wanted: str
+    """The query without the exclusion; the whole query where there is none."""
+    excluded: tuple[str, ...] = ()
+    """Terms of what shall not be there, unmarked."""
+
+
+def read_request(query: str, known: Callable[[str], bool]) -> Request:
+    """What a shopper wishes for, and what they exclude by "without" or "w/o".
+
+    "Not" and "no" stay words: "watch the game not your phone" is a slogan as often as a wish. What
+    follows "without" is excluded up to a function word, its second word and later ones only where
+    `known` says that some product does without them, so that in "listen without prejudice shirt"
+    the shirt is still wanted.
+
+    Args:
+        query: as typed.
+        known: whether a marked term occurs in the catalog.
+    """
+    folded = fold(query)
+    cue = _ASKED.search(folded)
+    if cue is None or not analyze(folded[: cue.start()]):
+        return Request(query)
+    excluded: list[str] = []
+    rest = folded[cue.end() :].split()
+    while rest:
+        terms = analyze(rest[0])
+        ends = terms and terms[0] in _BOUNDARIES
+        if ends or (excluded and terms and not all(known(MARK + term) for term in terms)):
+            break
+        excluded += terms
+        rest = rest[1:]
+    if not excluded:
+        return Request(query)
+    return Request(" ".join([folded[: cue.start()].strip(), *rest]), tuple(excluded))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.exclusion import Request, absent, read_request
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Dining chairs without arms", {"¬arm"}),
+        ("Baby monitor w/o wifi", {"¬wifi"}),
+        ("No batteries required", {"¬batteri", "¬requir"}),
+        ("Sugar-free, gluten free syrup", {"¬sugar", "¬gluten"}),
+        ("Stemless wine glasses", {"¬stem"}),
+        ("Does not include a mattress", {"¬mattress"}),
+        ("Free from artificial colours and flavours", {"¬artifici", "¬colour"}),
+        ("Cable with two plugs", set()),
+    ],
+)
+def test_what_a_product_says_it_does_without(text: str, terms: set[str]) -> None:
+    assert set(absent(text)) == terms
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+def nothing(_: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted", "excluded"),
+    [
+        ("brown belt without buckle", "brown belt", ("buckl",)),
+        ("Wine Glasses w/o stem", "wine glasses", ("stem",)),
+        ("lights without wiring with switch", "lights with switch", ("wire",)),
+        ("chair covers without arms for kids", "chair covers for kids", ("arm",)),
+    ],
+)
+def test_what_a_query_excludes(query: str, wanted: str, excluded: tuple[str, ...]) -> None:
+    assert read_request(query, everything) == Request(wanted, excluded)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "wine glasses",
+        "watch the game not your phone",  # a slogan
+        "no country for old men",
+        "without a trace",  # nothing is wished for before it
+        "dress without",
+        "with or without you",  # function words
+        "",
+    ],
+)
+def test_queries_that_exclude_nothing_stay_whole(query: str) -> None:
+    assert read_request(query, everything) == Request(query)
+
+
+def test_later_words_are_excluded_only_if_some_product_does_without_them() -> None:
+    query = "listen without prejudice shirt"
+    assert read_request(query, nothing) == Request("listen shirt", ("prejudic",))
+    assert read_request("tortillas without soybean oil", everything).excluded == ("soybean", "oil")
+
+
+@given(st.text())
+def test_never_raises(text: str) -> None:
+    absent(text)
+    read_request(text, nothing)
