@@ -13,6 +13,7 @@ from engine.errors import DaogouError
 from indexer import cli as offline
 from indexer.evaluate import cli as evaluation
 from indexer.export import cli as exporting
+from indexer.train import cli as training
 
 DEMO = Path(__file__).parent / "catalogs" / "demo"
 """The catalog that comes with daogou."""
@@ -31,11 +32,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(offline.index)
+app.command()(offline.publish)
 app.command()(online.search)
 app.command()(online.serve)
 app.add_typer(offline.snapshots, name="snapshots")
 app.add_typer(evaluation.evaluate, name="evaluate")
 app.add_typer(exporting.export, name="export")
+app.add_typer(training.train, name="train")
 
 
 @app.command()

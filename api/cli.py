@@ -126,6 +126,8 @@ def _print_table(result: SearchResult) -> None:
             price = "" if product.price is None else f"{product.price:,.2f} {product.currency}"
             cells = (str(hit.rank), product.title, product.brand, price.strip())
             table.add_row(*map(Text, (*cells, f"{hit.score:.4f}", product.id)))
+        if result.nothing_fits:
+            console.print("Nothing in this catalog seems to fit. The nearest products:")
         console.print(table)
     spent = sum(result.timings.values())
     console.print(

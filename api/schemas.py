@@ -173,6 +173,13 @@ class SearchResponse(BaseModel):
     snapshot_id: str = Field(description="The catalog snapshot that was searched.")
     stage: Stage = Field(description="The stage whose ranking this is.")
     degraded: bool = Field(description="True where a stage was left out to answer in time.")
+    fits: float | None = Field(
+        description="How likely the catalog has something for the query, 0 to 1; null where no "
+        "cut-off was fitted."
+    )
+    nothing_fits: bool = Field(
+        description="True where that is too unlikely: say so, and show the hits as the nearest."
+    )
     candidates: int = Field(
         description="Products ranked: paging ends there. Not a count of what matches."
     )
@@ -223,6 +230,8 @@ def search_answer(result: SearchResult, *, k: int, offset: int) -> dict[str, Any
         "snapshot_id": result.snapshot_id,
         "stage": result.stage.value,
         "degraded": result.degraded,
+        "fits": None if result.fits is None else round(result.fits, 4),
+        "nothing_fits": result.nothing_fits,
         "candidates": result.candidates,
         "k": k,
         "offset": offset,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.products import ProductStore
+from engine.retrieval.features import Signals
 from engine.types import Hit, Query, Ranking, Relevance, Rows, Stage, StageScore
 
 Probabilities = NDArray[np.float32]
@@ -24,6 +25,13 @@ class Answer:
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Products whose id, SKU or GTIN was asked for, and that may be shown."""
+    pool: Signals | None = None
+    """Every candidate as retrieval scored it, by ascending row."""
+    head: Signals | None = None
+    """The candidates that were reranked."""
+    fits: float | None = None
+    """How likely the catalog has something for the query; None without a cut-off."""
+    nothing_fits: bool = False
 
     def page(
         self, stage: Stage, k: int, offset: int, products: ProductStore

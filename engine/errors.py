@@ -13,6 +13,7 @@
     · SnapshotDamagedError  a file is missing, truncated or altered
     · SnapshotSchemaError   written by an older or newer daogou
     · StoreLockedError      another process is writing to the store
+  x TrainingError           a training cannot go on as asked
   x EvaluationError         queries, judgments or run files do not fit together
   x SettingsError           an option or environment variable has a value that cannot be used
   x ProductNotFoundError    no product has that id
@@ -80,6 +81,10 @@ class StoreLockedError(SnapshotError):
 
 class EvaluationError(DaogouError):
     """Queries, judgments or run files do not fit together."""
+
+
+class TrainingError(DaogouError):
+    """A training cannot start or go on as asked."""
 
 
 class SettingsError(DaogouError):

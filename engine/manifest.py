@@ -56,6 +56,8 @@ class Manifest(BaseModel):
     dim: int
     lexical_fingerprint: str
     models: dict[str, ModelEntry]
+    ranking: ModelEntry | None = None
+    """The learned final ranking, where the snapshot has one."""
     files: dict[str, FileEntry]
 
     @property

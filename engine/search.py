@@ -1,6 +1,6 @@
 """The pipeline: a shopper's words in, a page of products out.
 
-    words → understand → keyword and vector search → fusion → reranking → page
+    words → understand → keyword and vector search → fusion → reranking, final ranking → page
 
 The API, the command line, the evaluation and the benchmarks all call `SearchEngine.search_many`.
 """
@@ -8,22 +8,20 @@ The API, the command line, the evaluation and the benchmarks all call `SearchEng
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.answer import Answer
+from engine.answer import Answer, Probabilities
 from engine.clock import Clock
-from engine.errors import ProductNotFoundError, StageUnavailableError
-from engine.protocols import Reranker
+from engine.errors import ProductNotFoundError
+from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
-from engine.retrieval.fusion import fuse
 from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
-from engine.text import passage
 from engine.types import (
     Filter,
     Product,
@@ -37,9 +35,6 @@ from engine.types import (
 )
 from engine.understand import understand
 
-GAINS = np.array([0.0, 0.01, 0.1, 1.0], dtype=np.float32)
-"""What a product of each class is worth, grade 0 to 3 (ESCI's task 1, Reddy et al. 2022)."""
-
 
 class SearchEngine:
     """Searches one snapshot. Safe to use from many threads."""
@@ -47,6 +42,7 @@ class SearchEngine:
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
         self.snapshot = snapshot
         self.settings = settings
+        self._ranker = CandidateRanker(snapshot, settings)
 
     @classmethod
     def open(cls, store: Path, settings: Settings | None = None) -> SearchEngine:
@@ -63,8 +59,7 @@ class SearchEngine:
         )
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
         _ = engine.snapshot.products, engine.snapshot.facets
-        if engine.snapshot.reranker is not None:
-            engine.snapshot.reranker.classify(["warm up"], ["warm up"])
+        engine._ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
 
@@ -150,7 +145,9 @@ class SearchEngine:
             self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
         if stage is Stage.RERANKED:
             with clock.measure(Stage.RERANKED):
-                self._rerank(answers, everything=candidates is not None)
+                self._ranker.rerank(answers, everything=candidates is not None)
+        if candidates is None:  # given candidates say nothing of the catalog
+            self._ranker.cut_off(answers, stage)
         with clock.measure("fetch"):
             pages = [answer.page(stage, k, offset, self.snapshot.products) for answer in answers]
         timings = clock.milliseconds()
@@ -163,9 +160,45 @@ class SearchEngine:
                 hits=hits,
                 candidates=total,
                 timings=timings,
+                fits=answer.fits,
+                nothing_fits=answer.nothing_fits,
             )
             for answer, (hits, total) in zip(answers, pages, strict=True)
         ]
+
+    def features(
+        self,
+        text: str,
+        candidates: Sequence[str] | None = None,
+        *,
+        beside: Sequence[str] = (),
+        stage: Stage | None = None,
+        known: Mapping[str, Probabilities] | None = None,
+    ) -> QueryFeatures:
+        """What the final ranking reads of a query's candidates: for training, by this very code.
+
+        Args:
+            text: the shopper's words.
+            candidates: product ids to rank, as in `search_many`; None searches the catalog.
+            beside: product ids that are no candidates, measured on the candidates' scales.
+            stage: the stage to be ranked: reranked (its head) or fused (all candidates); the last
+                that the snapshot offers if left out.
+            known: class probabilities by product id that stand for the reranker's.
+
+        Raises:
+            QueryError: empty or too long.
+            StageUnavailableError: the reranked stage of a snapshot without reranker.
+        """
+        stage = stage or self.stages[-1]
+        limit = self.settings.max_query_chars
+        answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
+        if candidates is None:
+            self._retrieve([answer], Stage.FUSED, None, Clock(1))
+        else:
+            self._score([answer], [self._rows(candidates, None)], Clock(1))
+        everything = candidates is not None
+        others = self._rows(beside, None)
+        return self._ranker.features(answer, stage, others, known or {}, everything=everything)
 
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
         """The rows of given candidates: each once, without those a filter excludes."""
@@ -210,8 +243,7 @@ class SearchEngine:
         if len(lexical) == self.settings.lexical_depth:
             unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
             keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
-        scores = fuse(keyword, self.snapshot.dense.score(vector, rows))
-        answer.rankings[Stage.FUSED] = self._ranking(rows, scores)
+        self._ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
 
     def _score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
         """Fill in the rankings of given candidates: every one of them, nothing besides."""
@@ -228,46 +260,7 @@ class SearchEngine:
                 cosine = self.snapshot.dense.score(vector, rows)
             answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
             answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
-            answer.rankings[Stage.FUSED] = self._ranking(rows, fuse(keyword, cosine))
+            self._ranker.fuse(answer, rows, keyword, cosine)
 
     def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
         return Ranking.sort(rows, scores, self.snapshot.id_rank)
-
-    def _rerank(self, answers: Sequence[Answer], *, everything: bool) -> None:
-        """Order the head of each fused ranking by expected gain; the rest follows as it was."""
-        reranker = self._reranker()
-        heads = [
-            answer.rankings[Stage.FUSED].top(
-                len(self.snapshot) if everything else self.settings.rerank_depth
-            )
-            for answer in answers
-        ]
-        rows = np.concatenate([head.rows for head in heads])
-        passages = [passage(product) for product in self.snapshot.products.fetch(rows)]
-        texts = [
-            answer.query.text
-            for answer, head in zip(answers, heads, strict=True)
-            for _ in head.rows
-        ]
-        probabilities = reranker.classify(texts, passages)  # (pairs, 4)
-        start = 0
-        for answer, head in zip(answers, heads, strict=True):
-            own = probabilities[start : start + len(head)]
-            start += len(head)
-            answer.probabilities = dict(zip(head.rows.tolist(), own, strict=True))
-            # A sum by row: a matrix product would round a row by its place among the others.
-            reranked = self._ranking(head.rows, (own * GAINS).sum(axis=1))
-            rest = answer.rankings[Stage.FUSED].rows[len(head) :]
-            below = -np.arange(1, len(rest) + 1, dtype=np.float32)  # gains are never negative
-            answer.rankings[Stage.RERANKED] = Ranking(
-                np.concatenate([reranked.rows, rest]), np.concatenate([reranked.scores, below])
-            )
-
-    def _reranker(self) -> Reranker:
-        reranker = self.snapshot.reranker
-        if reranker is None:
-            raise StageUnavailableError(
-                f"snapshot {self.snapshot.id} has no reranker. "
-                "Index with one: daogou index CATALOG --store STORE --reranker DIR"
-            )
-        return reranker

@@ -9,6 +9,7 @@ lexical/           the keyword index
 facets/            what filters read
 models/encoder/    the serving model the vectors were made with, and its tokenizer
 models/reranker/   the cross-encoder, where the shop has one
+ranking/           the learned final ranking, where one was trained
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from engine.protocols import DenseRetriever, Encoder, LexicalRetriever, Reranker
 from engine.retrieval.dense import ExactIndex, StoredVectors, open_vectors
 from engine.retrieval.facets import Facets
 from engine.retrieval.lexical import LexicalIndex
+from engine.retrieval.ranking import FittedOn, LearnedRanking, RankingInfo, load_ranking
 
 
 class Snapshot:
@@ -113,6 +115,26 @@ class Snapshot:
         self._check_model("reranker", reranker.fingerprint)
         return reranker
 
+    @cached_property
+    def ranking(self) -> LearnedRanking | None:
+        """The learned final ranking, or None where the snapshot holds none.
+
+        Raises:
+            ModelError: it is damaged, or was fitted on other models or keyword scores.
+        """
+        recorded = self.manifest.ranking
+        if recorded is None:
+            return None
+        ranking = load_ranking(self.folder / "ranking")
+        if ranking.fingerprint != recorded.fingerprint:
+            raise ModelError(
+                f"the ranking in {self.folder} has fingerprint {ranking.fingerprint[:12]}, the "
+                f"manifest names {recorded.fingerprint[:12]}. "
+                "Publish it again: daogou publish --store STORE --ranking DIR"
+            )
+        check_ranking(ranking.info, fingerprints(self.manifest))
+        return ranking
+
     def _check_model(self, kind: str, fingerprint: str) -> None:
         """Vectors queried with another model's fingerprint would rank nonsense."""
         recorded = self.manifest.models[kind].fingerprint
@@ -122,3 +144,35 @@ class Snapshot:
                 f"the snapshot was made with {recorded[:12]}. "
                 "Index the catalog again: daogou index CATALOG --store STORE"
             )
+
+
+def fingerprints(manifest: Manifest) -> FittedOn:
+    """What a ranking for this snapshot has to be fitted on."""
+    reranker = manifest.models.get("reranker")
+    return FittedOn(
+        encoder=manifest.models["encoder"].fingerprint,
+        lexical=manifest.lexical_fingerprint,
+        reranker=None if reranker is None else reranker.fingerprint,
+    )
+
+
+def check_ranking(info: RankingInfo, here: FittedOn) -> None:
+    """Weights fitted on one model's scores mean nothing for another's.
+
+    Args:
+        info: the ranking.
+        here: what it is to work with: see `fingerprints`.
+
+    Raises:
+        ModelError: the ranking was fitted on another encoder, reranker or keyword index.
+    """
+    found = here.model_dump()
+    wanted = info.fitted_on.model_dump()
+    if wanted["reranker"] is None:  # it reads nothing of any reranker
+        found["reranker"] = None
+    other = [kind for kind, fingerprint in wanted.items() if found[kind] != fingerprint]
+    if other:
+        raise ModelError(
+            f"the ranking {info.name!r} was fitted on another {' and '.join(other)} than "
+            "the snapshot's. Train it again: daogou train ranking --store STORE"
+        )

@@ -231,3 +231,7 @@ class SearchResult:
     """Milliseconds by stage: this query's share where a batch was computed together."""
     degraded: bool = False
     """True where a stage was left out to answer in time."""
+    fits: float | None = None
+    """How likely the catalog has something for the query; None where no cut-off was fitted."""
+    nothing_fits: bool = False
+    """True where that is so unlikely that the shopper should be told. The hits stay."""

@@ -22,9 +22,10 @@ from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.dense import create_vectors, open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
+from engine.retrieval.ranking import FittedOn, RankingInfo, read_ranking_info
 from engine.search import SearchEngine
 from engine.settings import Settings
-from engine.snapshot import Snapshot
+from engine.snapshot import Snapshot, check_ranking
 from engine.store import SnapshotStore, Staging
 from engine.text import passage
 from engine.types import Product, Stage
@@ -45,6 +46,7 @@ class IndexOptions:
     strict: bool = False
     encoder: Path = SHIPPED_ENCODER
     reranker: Path | None = None
+    ranking: Path | None = None
     threads: int = 0
 
 
@@ -97,6 +99,7 @@ def index_catalog(
             exclude=store,
         )
         models = adopt_models(staging.folder, options)
+        ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
         products = write_products(staging.folder, stream, progress)
         seconds["read"] = time.perf_counter() - started
@@ -104,7 +107,10 @@ def index_catalog(
             raise CatalogError(_nothing_left(source, rejects, rejects_path))
         write_vectors(staging.folder, products, options.threads, progress)
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
-        manifest = describe(staging, models, str(source), products, rejects.total)
+        manifest = describe(
+            staging, models, ranking,
+            source=str(source), products=products, rejected=rejects.total,
+        )  # fmt: skip
         smoke_test(staging.folder, manifest, options.threads)
         folder = snapshots.publish(staging, manifest)
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
@@ -175,6 +181,34 @@ def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
     return models
 
 
+def adopt_ranking(
+    folder: Path, source: Path | None, models: Mapping[str, ModelInfo]
+) -> ModelEntry | None:
+    """Copy the final ranking into the snapshot, if one is given and fits its models."""
+    if source is None:
+        return None
+    info = read_ranking_info(source)
+    reranker = models.get("reranker")
+    here = FittedOn(
+        encoder=models["encoder"].fingerprint,
+        lexical=FINGERPRINT,
+        reranker=None if reranker is None else reranker.fingerprint,
+    )
+    check_ranking(info, here)
+    shutil.copytree(source, folder / "ranking")
+    return ranking_entry(info)
+
+
+def ranking_entry(info: RankingInfo) -> ModelEntry:
+    """What a manifest says of a final ranking."""
+    return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision="fp64")
+
+
+def model_entry(info: ModelInfo) -> ModelEntry:
+    """What a manifest says of a model."""
+    return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
+
+
 def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
     """Write product store, keyword index and facet columns in one pass; returns the count."""
     facets = FacetBuilder(folder / "facets")
@@ -215,7 +249,13 @@ def write_vectors(folder: Path, count: int, threads: int, progress: Progress) ->
 
 
 def describe(
-    staging: Staging, models: Mapping[str, ModelInfo], source: str, products: int, rejected: int
+    staging: Staging,
+    models: Mapping[str, ModelInfo],
+    ranking: ModelEntry | None,
+    *,
+    source: str,
+    products: int,
+    rejected: int,
 ) -> Manifest:
     """The manifest of a staged snapshot whose files are all written."""
     folder = staging.folder
@@ -229,16 +269,14 @@ def describe(
         rejected=rejected,
         dim=open_vectors(folder / "vectors.npy").shape[1],
         lexical_fingerprint=FINGERPRINT,
-        models={
-            kind: ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
-            for kind, info in models.items()
-        },
+        models={kind: model_entry(info) for kind, info in models.items()},
+        ranking=ranking,
         files=describe_files(folder),
     )
 
 
-def smoke_test(folder: Path, manifest: Manifest, threads: int) -> None:
-    """Open the staged snapshot and search it, before a shopper does.
+def smoke_test(folder: Path, manifest: Manifest, threads: int, stage: Stage = Stage.FUSED) -> None:
+    """Open the staged snapshot and search it up to `stage`, before a shopper does.
 
     Raises:
         SnapshotDamagedError: parts disagree on how many products there are, vectors are not of unit
@@ -254,6 +292,6 @@ def smoke_test(folder: Path, manifest: Manifest, threads: int) -> None:
         raise SnapshotDamagedError("the encoder gave vectors that are not of unit length")
     defaults = Settings.model_construct()  # not the environment's: those belong to who searches
     engine = SearchEngine(snapshot, defaults)
-    if not engine.search("smoke test", stage=Stage.FUSED).hits:
+    if not engine.search("smoke test", stage=stage).hits:
         raise SnapshotDamagedError("the new snapshot finds nothing. Index again")
     snapshot.products.close()

@@ -1,4 +1,4 @@
-"""The commands that make and keep an index: `daogou index` and `daogou snapshots`.
+"""The commands that make and keep an index: `daogou index`, `publish` and `snapshots`.
 
 What is heavy is imported where it is used: `daogou --help` and `daogou serve` start quickly.
 """
@@ -57,6 +57,9 @@ def index(
     reranker: Annotated[
         Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
     ] = None,
+    ranking: Annotated[
+        Path | None, typer.Option(help="Final ranking, as `daogou train ranking` writes it.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,6 +74,7 @@ def index(
         strict=strict,
         encoder=encoder or defaults.encoder,
         reranker=reranker,
+        ranking=ranking,
         threads=threads,
     )
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
@@ -125,6 +129,49 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"Rejected {report.rejected:,} rows ({reasons}); listed in {report.rejects_file}."
         )
     out.print(f'Search it: daogou search "…" --store {store}')
+
+
+def publish(
+    *,
+    store: StoreOption = Path("store"),
+    ranking: Annotated[
+        Path | None, typer.Option(help="Final ranking, as `daogou train ranking` writes it.")
+    ] = None,
+    reranker: Annotated[
+        Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the current snapshot with another final ranking or reranker, from now on.
+
+    Nothing is indexed again; a ranking that was fitted on another reranker is dropped.
+    """
+    from indexer.publish import publish as make  # slow to load, and not for --help
+
+    progress = Silent() if as_json else Bars()
+    report = make(store, ranking=ranking, reranker=reranker, threads=threads, progress=progress)
+    if as_json:
+        print_json(
+            {
+                "snapshot": report.snapshot_id,
+                "folder": str(report.folder),
+                "ranking": report.ranking,
+                "reranker": report.reranker,
+                "dropped_ranking": report.dropped_ranking,
+                "new_bytes": report.new_bytes,
+            }
+        )
+        return
+    typer.echo(
+        f"Serving snapshot {report.snapshot_id}: reranker {report.reranker or 'none'}, "
+        f"ranking {report.ranking or 'none'} ({report.new_bytes / 2**20:.1f} MiB new)."
+    )
+    if report.dropped_ranking:
+        typer.echo(
+            f"The ranking {report.dropped_ranking!r} was fitted on another reranker and is left "
+            f"out. Train it again: daogou train ranking --store {store}"
+        )
 
 
 @snapshots.command("list")

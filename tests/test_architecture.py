@@ -32,6 +32,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("api/",),
     "matplotlib": ("indexer/evaluate/",),
     "ir_measures": ("indexer/evaluate/",),
+    "lightgbm": ("engine/retrieval/ranking.py", "indexer/train/ranking_fit.py"),
 }
 
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
@@ -44,6 +45,7 @@ LAYERS: tuple[set[str], ...] = (
     set(_LEAVES.split()),
     {"models", "retrieval", "understand", "products", "manifest", "answer"},
     {"snapshot", "store"},
+    {"rank"},
     {"search"},
     {"guide"},
 )

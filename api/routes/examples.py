@@ -25,6 +25,8 @@ SEARCH_RESPONSE: Final[dict[str, Any]] = {
     "snapshot_id": "20261124T081502Z-3fa9c1",
     "stage": "reranked",
     "degraded": False,
+    "fits": 0.9712,
+    "nothing_fits": False,
     "candidates": 327,
     "k": 1,
     "offset": 0,

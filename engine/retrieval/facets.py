@@ -263,6 +263,14 @@ class Facets:
         stop = len(numbers) if high is None else int(np.searchsorted(numbers, high, side="right"))
         return self._number_rows[place.start + start : place.start + max(start, stop)]
 
+    def numbers(self, name: str) -> NDArray[np.float32]:
+        """The field's number of every product, NaN where it has none; shape (size,)."""
+        column = np.full(self.size, np.nan, dtype=np.float32)
+        if place := self._fields.get(name):
+            held = slice(place.start, place.stop)
+            column[self._number_rows[held]] = self._numbers[held]
+        return column
+
 
 def _term(name: str, value: str | bool) -> str:
     """The term a filter value asks for.

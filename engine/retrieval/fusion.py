@@ -22,16 +22,18 @@ HEAD = 50
 """Places whose spread sets the unit."""
 
 
-def from_best(scores: Scores) -> Scores:
+def from_best(scores: Scores, among: Scores | None = None) -> Scores:
     """Scores as distances below the best: 0 for the best, about -1 at place `HEAD`. Shape kept.
 
-    All 0 where the head does not differ: such a list has no opinion.
+    All 0 where the head does not differ: such a list has no opinion. With `among`, shape (any,),
+    best and unit are those of that list.
     """
-    if not len(scores):
-        return scores
-    best = scores.max()
-    place = min(HEAD, len(scores)) - 1
-    spread = best - np.partition(scores, len(scores) - 1 - place)[len(scores) - 1 - place]
+    among = scores if among is None else among
+    if not len(among):
+        return np.zeros_like(scores)
+    best = among.max()
+    place = min(HEAD, len(among)) - 1
+    spread = best - np.partition(among, len(among) - 1 - place)[len(among) - 1 - place]
     if spread < 1e-6:
         return np.zeros_like(scores)
     distances: Scores = (scores - best) / spread

@@ -69,7 +69,10 @@ class FakeSnapshot:
 
 
 class FakeEngine:
-    """Ranks by shared words; "crash" crashes, "slow" takes half a second, "late" is degraded."""
+    """Ranks by shared words; "crash" crashes, "slow" takes half a second, "late" is degraded.
+
+    Nothing fits "junk", though something is found for it where another word is asked for too.
+    """
 
     def __init__(self, folder: Path, *, max_chars: int = 1_000) -> None:
         builder, facets = ProductStoreBuilder(folder / "products.sqlite"), FacetBuilder(folder)
@@ -130,6 +133,8 @@ class FakeEngine:
             len(ranked),
             {"lexical": 1.25, "fused": 0.5},
             degraded=query.text == "late",
+            fits=0.01234567 if "junk" in words else None,
+            nothing_fits="junk" in words,
         )
 
     def product(self, product_id: str) -> Product:

@@ -33,6 +33,8 @@ def test_the_best_product_comes_first_with_all_its_fields(client: TestClient) ->
         "snapshot_id": "snapshot-1",
         "stage": "fused",
         "degraded": False,
+        "fits": None,
+        "nothing_fits": False,
         "candidates": 2,
         "k": 10,
         "offset": 0,
@@ -51,6 +53,14 @@ def test_the_answer_is_what_the_schema_documents(client: TestClient) -> None:
         "substitute": 0.25,
         "exact": 0.25,
     }
+
+
+def test_an_answer_says_when_nothing_fits(client: TestClient) -> None:
+    answer = client.get("/v1/search", params={"q": "junk shoes"}).json()
+
+    SearchResponse.model_validate(answer)
+    assert (answer["fits"], answer["nothing_fits"]) == (0.0123, True)
+    assert answer["hits"]
 
 
 def test_get_and_post_answer_alike(client: TestClient) -> None:

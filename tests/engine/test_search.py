@@ -20,11 +20,13 @@ from engine.errors import (
 )
 from engine.manifest import ModelEntry
 from engine.retrieval.filters import parse_filters
+from engine.retrieval.ranking import StageModel
 from engine.search import SearchEngine
 from engine.settings import Settings
-from engine.snapshot import Snapshot
+from engine.snapshot import Snapshot, fingerprints
 from engine.store import SnapshotStore
 from engine.types import Relevance, SearchResult, Stage
+from tests.rankings import cutoff, info_for, stage_model, write_ranking
 from tests.shop import PRODUCTS
 
 ALL_IDS = [product.id for product in PRODUCTS]
@@ -286,3 +288,113 @@ def test_open_finds_a_flipped_byte_in_any_file(shop_store: Path, tmp_path: Path)
         assert store.verify(), f"{path.name} at {place}"
         path.write_bytes(whole)
     assert store.verify() == []
+
+
+def with_ranking(
+    store: Path, folder: Path, stages: dict[Stage, StageModel], *, reranker: bool = False
+) -> SearchEngine:
+    """An engine whose snapshot holds this ranking."""
+    snapshot = Snapshot.open(SnapshotStore(store).current())
+    if reranker:
+        entry = ModelEntry(name="short", fingerprint="short", precision="fp32")
+        models = {**snapshot.manifest.models, "reranker": entry}
+        snapshot.manifest = snapshot.manifest.model_copy(update={"models": models})
+        snapshot.reranker = ShortTitlesFirst()
+    snapshot.ranking = write_ranking(folder, info_for(snapshot.manifest, stages))
+    return SearchEngine(snapshot, Settings(rerank=True, rerank_depth=4))
+
+
+def test_a_learned_ranking_orders_the_head(
+    shop_store: Path, reranking: SearchEngine, tmp_path: Path
+) -> None:
+    backwards = {Stage.RERANKED: stage_model({"gain": -1.0})}
+    learned = with_ranking(shop_store, tmp_path / "r", backwards, reranker=True)
+    plain = ids(reranking.search("kettle for coffee", k=100))
+    result = learned.search("kettle for coffee", k=100)
+    assert ids(result) == plain[:4][::-1] + plain[4:]
+    scores = [hit.score for hit in result.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert result.fits is None
+    assert not result.nothing_fits
+    fused = ids(reranking.search("kettle for coffee", k=100, stage=Stage.FUSED))
+    assert ids(learned.search("kettle for coffee", k=100, stage=Stage.FUSED)) == fused
+    (given,) = learned.search_many(["kettle"], k=100, candidates=[ALL_IDS])
+    (untuned,) = reranking.search_many(["kettle"], k=100, candidates=[ALL_IDS])
+    assert (ids(given)[-1], ids(given)[0]) == (ids(untuned)[0], ids(untuned)[-1])
+
+
+def test_a_learned_fusion_orders_the_fused_stage(
+    engine: SearchEngine, shop_store: Path, tmp_path: Path
+) -> None:
+    by_cosine = {Stage.FUSED: stage_model({"cosine": 1.0})}
+    learned = with_ranking(shop_store, tmp_path / "r", by_cosine)
+    dense = ids(engine.search("green mug", k=100, stage=Stage.DENSE))
+    assert ids(learned.search("green mug", k=100)) == dense
+    with pytest.raises(ModelError, match="--reranker"):
+        learned.search("green mug", stage=Stage.RERANKED)
+
+
+WEIGHTS = {"fused": 1.0, "logit_from_best": 0.7, "popularity": 0.2, "price": 0.3, "price_known": 1}
+
+
+def test_a_learned_ranking_depends_on_neither_page_nor_batch(
+    shop_store: Path, tmp_path: Path
+) -> None:
+    cut = cutoff({"best_exact": 1.0, "words_found": 1.0, "best_cosine": 2.0})
+    stages = {
+        Stage.FUSED: stage_model({"lexical": 0.9, "cosine": 0.8, "price": 0.1}),
+        Stage.RERANKED: stage_model(WEIGHTS, cut),
+    }
+    learned = with_ranking(shop_store, tmp_path / "r", stages, reranker=True)
+    texts = ["kettle", "something to sleep in outdoors", "m2", "belt", "zzz"]
+    for text, together in zip(texts, learned.search_many(texts, k=100), strict=True):
+        alone = learned.search(text, k=100)
+        assert ids(alone) == ids(together)
+        assert alone.fits == pytest.approx(together.fits, abs=1e-5)
+        pages = [learned.search(text, k=2, offset=start) for start in range(0, 12, 2)]
+        assert [one for page in pages for one in ids(page)] == ids(alone)
+        assert {page.fits for page in pages} == {alone.fits}
+
+
+def test_the_cut_off_says_when_nothing_fits(shop_store: Path, tmp_path: Path) -> None:
+    cut = cutoff({"words_found": 8.0}, bias=-4.0)
+    stages = {Stage.FUSED: stage_model({"fused": 1.0}, cut)}
+    learned = with_ranking(shop_store, tmp_path / "r", stages)
+    good, poor = learned.search_many(["kettle", "mortgage"])
+    assert good.fits == pytest.approx(1 / (1 + np.exp(-4)))
+    assert poor.fits == pytest.approx(1 / (1 + np.exp(4)))
+    assert (good.nothing_fits, poor.nothing_fits) == (False, True)
+    assert poor.hits  # the nearest there is
+    assert learned.search("m2").fits == 1.0  # asked for by its id
+    (given,) = learned.search_many(["mortgage"], candidates=[["k1"]])
+    assert (given.fits, given.nothing_fits) == (None, False)
+    assert learned.search("kettle", stage=Stage.LEXICAL).fits is None
+    nobody = learned.search("kettle", filters=parse_filters(["brand=Emberly", "price<=1"]))
+    assert (nobody.fits, nobody.nothing_fits) == (0.0, True)
+
+
+def test_a_ranking_of_other_models_is_refused(shop_store: Path, tmp_path: Path) -> None:
+    snapshot = Snapshot.open(SnapshotStore(shop_store).current())
+    folder = Path(shutil.copytree(snapshot.folder, tmp_path / "copy"))
+    for field in ("encoder", "lexical", "reranker"):
+        here = fingerprints(snapshot.manifest).model_copy(update={field: "other"})
+        stage = Stage.RERANKED if field == "reranker" else Stage.FUSED
+        ranking = write_ranking(
+            folder / "ranking", info_for(here, {stage: stage_model({"fused": 1.0})})
+        )
+        entry = ModelEntry(name="x", fingerprint=ranking.fingerprint, precision="fp64")
+        manifest = snapshot.manifest.model_copy(update={"ranking": entry})
+        with pytest.raises(ModelError, match=rf"another {field} .*daogou train ranking"):
+            _ = Snapshot(folder, manifest).ranking
+    other = entry.model_copy(update={"fingerprint": "f" * 64})
+    with pytest.raises(ModelError, match="the manifest names ffff"):
+        _ = Snapshot(folder, snapshot.manifest.model_copy(update={"ranking": other})).ranking
+
+
+def test_numbers_by_row(engine: SearchEngine) -> None:
+    products = list(engine.snapshot.products)
+    for name in ("price", "rating", "rating_count"):
+        expected = [getattr(product, name) for product in products]
+        found = engine.snapshot.facets.numbers(name).tolist()
+        assert [None if np.isnan(one) else pytest.approx(one) for one in found] == expected
+    assert np.isnan(engine.snapshot.facets.numbers("weather")).all()

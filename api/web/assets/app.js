@@ -97,20 +97,26 @@ function show(answer, offset, roundTrip) {
   else at("hits").replaceChildren(...items);
   state.shown = offset + items.length;
   at("more").hidden = state.shown >= Math.min(answer.candidates, MAX_OFFSET) || !items.length;
-  say(state.shown ? summary(answer) : nothing());
+  say(state.shown ? summary(answer) : emptiness());
   showTimings(answer, roundTrip);
   if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
 }
 
-function summary({ candidates, timings }) {
+function summary({ candidates, timings, nothing_fits: nothingFits }) {
+  if (nothingFits) return `${nothing()} The nearest products:`;
   const spent = Object.values(timings).reduce((sum, each) => sum + each, 0);
   return `Best ${state.shown} of ${candidates.toLocaleString()} candidates, found in ${spent.toFixed(1)} ms`;
 }
 
 function nothing() {
   return Object.keys(state.filters).length
-    ? "Nothing fits. Take a filter away to see more."
-    : "Nothing fits. Try other words.";
+    ? "Nothing behind these filters seems to fit."
+    : "Nothing in this catalog seems to fit.";
+}
+
+function emptiness() {
+  const cure = Object.keys(state.filters).length ? "Take a filter away to see more." : "Try other words.";
+  return `Nothing fits. ${cure}`;
 }
 
 function hitItem({ product, stages, probabilities }) {

@@ -37,6 +37,12 @@ def test_a_list_without_an_opinion_leaves_the_order_to_the_other(flat: Scores) -
     assert np.argsort(fuse(other, flat)).tolist() == list(range(len(flat)))
 
 
+def test_scores_can_be_measured_on_another_list() -> None:
+    assert from_best(scores(10, 14, 2), scores(2, 10, 6)).tolist() == [0.0, 0.5, -1.0]
+    assert from_best(scores(1, 2), scores()).tolist() == [0.0, 0.0]
+    assert from_best(scores(1, 2), scores(5)).tolist() == [0.0, 0.0]
+
+
 def test_keyword_and_cosine_are_weighed() -> None:
     assert fuse(scores(4, 0), scores(0, 1)).tolist() == [-DENSE_WEIGHT, -1.0]
 

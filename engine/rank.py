@@ -1,0 +1,224 @@
+"""From candidates to a ranking: fusion, the reranker, the learned final ranking, the cut-off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analysis import STOPWORDS, analyze
+from engine.answer import Answer, Probabilities
+from engine.errors import StageUnavailableError
+from engine.protocols import Reranker
+from engine.retrieval.features import (
+    Column,
+    Signals,
+    compute_features,
+    compute_statistics,
+    make_pool,
+)
+from engine.retrieval.fusion import fuse
+from engine.retrieval.ranking import Ranker
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.text import passage
+from engine.types import Ranking, Rows, Scores, Stage
+
+_MOST_WORDS = 64  # looked up for the cut-off; keyword search reads no more either
+
+
+class QueryFeatures(NamedTuple):
+    """What the final ranking reads of one query."""
+
+    rows: Rows
+    """The candidates, best fused first, then those measured beside them; shape (n,)."""
+    values: Mapping[str, Column]
+    """By feature, shape (n,) each."""
+    statistics: Mapping[str, float]
+    head: int
+    """How many are candidates; the others come after them."""
+
+
+class CandidateRanker:
+    """Ranks the candidates of a snapshot's searches. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+        self._snapshot = snapshot
+        self._settings = settings
+        self._columns: dict[str, Column] = {}
+
+    def warm_up(self) -> None:
+        """Load now what the first search would have to.
+
+        Raises:
+            ModelError: a model is damaged or does not fit the snapshot.
+        """
+        if self._snapshot.ranking is not None:
+            self._snapshot.ranking.load()
+        if self._snapshot.reranker is not None:
+            self._snapshot.reranker.classify(["warm up"], ["warm up"])
+
+    def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
+        """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
+        words = self._word_scores(answer.query.text) if self._reads_words() else None
+        pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, words)
+        answer.pool = Signals(rows, keyword, cosine, pool, self._numbers)
+        ranker = self._ranker(Stage.FUSED)
+        if ranker is None:
+            scores = fuse(keyword, cosine)
+        else:
+            scores = ranker.score(compute_features(answer.pool, ranker.features))
+        answer.rankings[Stage.FUSED] = self._sort(rows, scores)
+
+    def rerank(self, answers: Sequence[Answer], *, everything: bool) -> None:
+        """Order the head of each fused ranking anew; the rest follows as it was."""
+        heads = [self._head(answer, everything) for answer in answers]
+        signals = [self._signals(answer, head) for answer, head in zip(answers, heads, strict=True)]
+        classes = self._classify(answers, heads)
+        for answer, own, probabilities in zip(answers, signals, classes, strict=True):
+            answer.head = own.reranked(probabilities, head=len(own.rows))
+            answer.probabilities = dict(zip(own.rows.tolist(), probabilities, strict=True))
+            answer.rankings[Stage.RERANKED] = self._lead(answer.rankings[Stage.FUSED], answer.head)
+
+    def _lead(self, fused: Ranking, head: Signals) -> Ranking:
+        """The head by its final scores, then the rest of the fused ranking below it."""
+        ranker = self._ranker(Stage.RERANKED)
+        if ranker is None:
+            scores = compute_features(head, ("gain",))["gain"]
+        else:
+            scores = ranker.score(compute_features(head, ranker.features))
+        reranked = self._sort(head.rows, scores)
+        rest = fused.rows[len(reranked) :]
+        floor = min(0.0, float(scores.min())) if len(scores) else 0.0
+        below = np.float32(floor) - np.arange(1, len(rest) + 1, dtype=np.float32)
+        return Ranking(
+            np.concatenate([reranked.rows, rest]), np.concatenate([reranked.scores, below])
+        )
+
+    def cut_off(self, answers: Sequence[Answer], stage: Stage) -> None:
+        """Say of each answer whether anything fits, where a cut-off was fitted for the stage."""
+        ranker = self._ranker(stage)
+        if ranker is None or ranker.model.cutoff is None:
+            return
+        for answer in answers:
+            signals = answer.head if stage is Stage.RERANKED else answer.pool
+            if len(answer.leaders):
+                answer.fits = 1.0  # asked for by id, and there
+            elif signals is None or not len(signals.rows):
+                answer.fits = 0.0
+            else:
+                answer.fits = ranker.fits(compute_statistics(signals, ranker.statistics))
+            answer.nothing_fits = ranker.nothing_fits(answer.fits)
+
+    def features(
+        self,
+        answer: Answer,
+        stage: Stage,
+        beside: Rows,
+        known: Mapping[str, Probabilities],
+        *,
+        everything: bool,
+    ) -> QueryFeatures:
+        """Features of what `stage` has to rank for a fused answer: see `SearchEngine.features`."""
+        head = self._head(answer, everything or stage is not Stage.RERANKED)
+        others = beside[~np.isin(beside, head)]
+        signals = self._signals(answer, np.concatenate([head, others]))
+        words = self._word_scores(answer.query.text)
+        signals = signals.asked(words)
+        if stage is Stage.RERANKED:
+            (classes,) = self._classify([answer], [signals.rows], known)
+            signals = signals.reranked(classes, head=len(head))
+        return QueryFeatures(
+            signals.rows, compute_features(signals), compute_statistics(signals), len(head)
+        )
+
+    def _head(self, answer: Answer, everything: bool) -> Rows:
+        """What is reranked: decided before paging, by the fused ranking alone."""
+        rows = answer.rankings[Stage.FUSED].rows
+        return rows if everything else rows[: self._settings.rerank_depth]
+
+    def _signals(self, answer: Answer, rows: Rows) -> Signals:
+        """What retrieval says of these rows; those outside the pool are scored like it."""
+        pool = answer.pool
+        if pool is None:
+            raise ValueError("this answer was not fused")
+        keyword = np.zeros(len(rows), dtype=np.float32)
+        cosine = np.zeros(len(rows), dtype=np.float32)
+        inside = np.isin(rows, pool.rows)
+        places = np.searchsorted(pool.rows, rows[inside])
+        keyword[inside], cosine[inside] = pool.keyword[places], pool.cosine[places]
+        if not inside.all():
+            text, others = answer.query.text, rows[~inside]
+            keyword[~inside] = self._snapshot.lexical.score(text, others)
+            (vector,) = self._snapshot.encoder.encode_queries([text])
+            cosine[~inside] = self._snapshot.dense.score(vector, others)
+        return Signals(rows, keyword, cosine, pool.pool, self._numbers)
+
+    def _classify(
+        self,
+        answers: Sequence[Answer],
+        wanted: Sequence[Rows],
+        known: Mapping[str, Probabilities] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Class probabilities of each query's rows, (rows, 4) each; `known` ones are not asked."""
+        known = known or {}
+        products = self._snapshot.products.fetch(np.concatenate(wanted))
+        texts = [
+            answer.query.text
+            for answer, rows in zip(answers, wanted, strict=True)
+            for _ in range(len(rows))
+        ]
+        probabilities = np.zeros((len(products), 4), dtype=np.float32)
+        asked = [place for place, product in enumerate(products) if product.id not in known]
+        probabilities[asked] = self._reranker().classify(
+            [texts[place] for place in asked], [passage(products[place]) for place in asked]
+        )
+        for place, product in enumerate(products):
+            if product.id in known:
+                probabilities[place] = known[product.id]
+        return np.split(probabilities, np.cumsum([len(rows) for rows in wanted])[:-1])
+
+    def _word_scores(self, text: str) -> Scores:
+        """For each content word the best keyword score it has alone; shape (words,)."""
+        words = [
+            word
+            for word in dict.fromkeys(text.split())
+            if any(term not in STOPWORDS for term in analyze(word))
+        ]
+        found = self._snapshot.lexical.search(words[:_MOST_WORDS], 1)
+        scores = [float(ranking.scores[0]) if len(ranking) else 0.0 for ranking in found]
+        return np.array(scores, dtype=np.float32)
+
+    def _reads_words(self) -> bool:
+        """Whether a cut-off asks how well the catalog knows the query's words."""
+        ranking = self._snapshot.ranking
+        return ranking is not None and any(
+            name.startswith("words_")
+            for ranker in ranking.rankers.values()
+            for name in ranker.statistics
+        )
+
+    def _ranker(self, stage: Stage) -> Ranker | None:
+        """The learned ranking of a stage, where the snapshot has one."""
+        ranking = self._snapshot.ranking
+        return None if ranking is None else ranking.rankers.get(stage)
+
+    def _numbers(self, name: str) -> Column:
+        """A numeric field of every product, laid out when first asked for and then kept."""
+        if name not in self._columns:
+            self._columns[name] = self._snapshot.facets.numbers(name)
+        return self._columns[name]
+
+    def _sort(self, rows: Rows, scores: Scores) -> Ranking:
+        return Ranking.sort(rows, scores, self._snapshot.id_rank)
+
+    def _reranker(self) -> Reranker:
+        reranker = self._snapshot.reranker
+        if reranker is None:
+            raise StageUnavailableError(
+                f"snapshot {self._snapshot.id} has no reranker. "
+                "Index with one: daogou index CATALOG --store STORE --reranker DIR"
+            )
+        return reranker

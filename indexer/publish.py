@@ -1,0 +1,165 @@
+"""The current snapshot with another part, published: what `daogou publish` does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from engine.checksums import FileEntry
+from engine.errors import ModelError, SettingsError
+from engine.manifest import Manifest, describe_files, read_manifest
+from engine.models.folder import read_model_info, verify_model
+from engine.retrieval.ranking import read_ranking_info
+from engine.snapshot import check_ranking, fingerprints
+from engine.store import SnapshotStore, Staging
+from engine.types import Stage
+from indexer.build import faults_named, model_entry, ranking_entry, smoke_test, staged
+from indexer.progress import Progress, Silent
+
+_RANKING, _RERANKER = "ranking", "models/reranker"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """What was published."""
+
+    snapshot_id: str
+    folder: Path
+    ranking: str | None
+    """Name of the final ranking it has."""
+    reranker: str | None
+    """Name of the reranker it has."""
+    dropped_ranking: str | None
+    """Name of the ranking it no longer has: fitted on another reranker than the new one."""
+    new_bytes: int
+    """Of files that the snapshot before did not have."""
+
+
+def publish(
+    store: Path,
+    *,
+    ranking: Path | None = None,
+    reranker: Path | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> PublishReport:
+    """Serve the store's current snapshot with these parts from now on.
+
+    A new snapshot is made; what does not change is hard-linked to the one before, or copied where
+    the disk has no links. Killed at any moment, the store serves what it served before or all of
+    the new one.
+
+    Args:
+        store: folder of the snapshots.
+        ranking: a final ranking, as `daogou train ranking` writes it.
+        reranker: an exported cross-encoder. A ranking fitted on another one is left out, unless
+            `ranking` is given too.
+        threads: inference threads of the trial search; 0 takes every core.
+        progress: where to report.
+
+    Raises:
+        SettingsError: nothing to publish was named.
+        ModelError: a part is damaged, or the ranking was fitted on other models.
+        SnapshotError: nothing is published yet, the snapshot is damaged, or the store cannot be
+            written to; StoreLockedError where another process is.
+    """
+    if ranking is None and reranker is None:
+        raise SettingsError("nothing to publish. Give --ranking DIR, --reranker DIR or both")
+    snapshots = SnapshotStore(store)
+    with snapshots.writing(), faults_named(store), staged(snapshots) as staging:
+        current = snapshots.current()
+        before = read_manifest(current)
+        manifest = _planned(current, before, staging, ranking, reranker)
+        parts = {_RANKING: ranking, _RERANKER: reranker}
+        new = {part: folder for part, folder in parts.items() if folder is not None}
+        kept = _kept(before, manifest, set(new))
+        _share(current, staging.folder, kept, progress or Silent())
+        # What is shared keeps the checksums it has: described anew, damage would pass for whole.
+        added = _add(staging.folder, new)
+        manifest = manifest.model_copy(
+            update={"files": added | {name: before.files[name] for name in kept}}
+        )
+        stage = Stage.FUSED if reranker is None else Stage.RERANKED
+        smoke_test(staging.folder, manifest, threads, stage)
+        # All that can be shared is: linking it once more would leave second names behind.
+        folder = snapshots.publish(replace(staging, parent=None), manifest)
+    entry = manifest.models.get("reranker")
+    dropped = before.ranking is not None and manifest.ranking is None
+    return PublishReport(
+        snapshot_id=manifest.id,
+        folder=folder,
+        ranking=None if manifest.ranking is None else manifest.ranking.name,
+        reranker=None if entry is None else entry.name,
+        dropped_ranking=before.ranking.name if before.ranking and dropped else None,
+        new_bytes=sum(entry.size for entry in added.values()),
+    )
+
+
+def _planned(
+    current: Path, before: Manifest, staging: Staging, ranking: Path | None, reranker: Path | None
+) -> Manifest:
+    """The next manifest, but for its files.
+
+    Raises:
+        ModelError: a part is damaged, or the given ranking does not fit.
+    """
+    models = dict(before.models)
+    if reranker is not None:
+        read_model_info(reranker, kind="reranker")
+        models["reranker"] = model_entry(verify_model(reranker))
+    manifest = before.model_copy(
+        update={
+            "id": staging.id,
+            "parent": staging.parent,
+            "created_at": datetime.now(UTC),
+            "daogou_version": version("daogou"),
+            "models": models,
+        }
+    )
+    if ranking is not None:
+        info = read_ranking_info(ranking)
+        check_ranking(info, fingerprints(manifest))
+        return manifest.model_copy(update={"ranking": ranking_entry(info)})
+    if before.ranking is not None and reranker is not None:
+        info = read_ranking_info(current / _RANKING)
+        try:
+            check_ranking(info, fingerprints(manifest))
+        except ModelError:  # fitted on the reranker that goes
+            return manifest.model_copy(update={"ranking": None})
+    return manifest
+
+
+def _kept(before: Manifest, manifest: Manifest, replaced: set[str]) -> list[str]:
+    """The files that the new snapshot shares with the one before."""
+    if manifest.ranking is None:
+        replaced = replaced | {_RANKING}
+    prefixes = tuple(f"{part}/" for part in replaced)
+    return [name for name in before.files if not name.startswith(prefixes)]
+
+
+def _share(source: Path, target: Path, names: list[str], progress: Progress) -> None:
+    """Hard-link files into another folder; copy them where the disk has no links."""
+    with progress.step("Sharing", len(names)) as advance:
+        for name in names:
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source / name, path)
+            except OSError:
+                shutil.copy2(source / name, path)
+            advance(1)
+
+
+def _add(target: Path, parts: Mapping[str, Path]) -> dict[str, FileEntry]:
+    """Copy new parts into the snapshot; returns their files by path in it."""
+    files: dict[str, FileEntry] = {}
+    for part, folder in parts.items():
+        shutil.copytree(folder, target / part)
+        described = describe_files(target / part)
+        files |= {f"{part}/{name}": entry for name, entry in described.items()}
+    return files
