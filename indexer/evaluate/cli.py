@@ -1,4 +1,4 @@
-"""The command `daogou evaluate search`: from files on disk to figures on screen.
+"""The commands `daogou evaluate …`: from files on disk to figures on screen.
 
 What is heavy is imported where it is used: `daogou --help` and `daogou serve` start quickly.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,8 @@ from engine.errors import EvaluationError
 from engine.types import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from indexer.evaluate.judgments import JudgedQueries
     from indexer.evaluate.search import SearchEvaluation, StagedSearch
 
@@ -39,40 +42,50 @@ class EngineSource:
     open: Callable[[Path], StagedSearch] = _open
 
 
+_Store = Annotated[
+    Path, typer.Option("--store", "-s", envvar="DAOGOU_STORE", help="Folder of the snapshots.")
+]
+_Queries = Annotated[Path, typer.Option(help="query_id<TAB>text lines, or as --layout says.")]
+_Qrels = Annotated[
+    Path | None, typer.Option(help="TREC qrels, grades 0 to 3, or as --layout says.")
+]
+_Only = Annotated[Path | None, typer.Option(help="File of query ids: evaluate these alone.")]
+_Layout = Annotated[
+    str,
+    typer.Option(
+        help="How both are written: trec; wands (query.csv and label.csv); "
+        "esci (one examples file given as --queries; its us test rows)."
+    ),
+]
+_UnseenOnly = Annotated[
+    bool, typer.Option("--unseen-only", help="Leave out queries that a model was trained on.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
 @evaluate.command("search")
 def evaluate_search(
     context: typer.Context,
     *,
-    queries: Annotated[Path, typer.Option(help="query_id<TAB>text lines, or as --layout says.")],
-    qrels: Annotated[
-        Path | None, typer.Option(help="TREC qrels, grades 0 to 3, or as --layout says.")
-    ] = None,
-    store: Annotated[
-        Path, typer.Option("--store", "-s", envvar="DAOGOU_STORE", help="Folder of the snapshots.")
-    ] = Path("store"),
+    queries: _Queries,
+    qrels: _Qrels = None,
+    store: _Store = Path("store"),
     judged_only: Annotated[
         bool, typer.Option("--judged-only", help="Rank only each query's judged products.")
     ] = False,
     stages: Annotated[
         str, typer.Option(help="Stages parted by commas; all that the snapshot offers otherwise.")
     ] = "",
-    only: Annotated[
-        Path | None, typer.Option(help="File of query ids: evaluate these alone.")
-    ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(
-            help="How both are written: trec; wands (query.csv and label.csv); "
-            "esci (one examples file given as --queries; its us test rows)."
-        ),
-    ] = "trec",
+    only: _Only = None,
+    layout: _Layout = "trec",
     run_out: Annotated[
         Path | None, typer.Option(help="Folder for TREC run files, STAGE.run.")
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the figures: .png, .svg or .pdf.")
     ] = None,
-    json_out: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    unseen_only: _UnseenOnly = False,
+    json_out: _Json = False,
 ) -> None:
     """Measure what each stage of the search is worth on judged queries."""
     from indexer.evaluate.report import to_json, to_tables
@@ -80,8 +93,10 @@ def evaluate_search(
 
     judged = _read(layout, queries, qrels, only)
     wanted = _stages(stages)
-    source = context.find_object(EngineSource) or EngineSource()
-    evaluation = _evaluate(source.open(store), judged, wanted, judged_only=judged_only)
+    engine = _engine(context, store)
+    if unseen_only:
+        judged = _unseen(engine, judged)
+    evaluation = _evaluate(engine, judged, wanted, judged_only=judged_only)
     # Shown before anything is written: a full disk must not cost the figures.
     if json_out:
         typer.echo(json.dumps(to_json(evaluation), ensure_ascii=False, indent=2))
@@ -93,6 +108,111 @@ def evaluate_search(
         from indexer.evaluate.figure import draw
 
         draw(evaluation, figure)
+
+
+@evaluate.command("calibration")
+def evaluate_calibration(
+    context: typer.Context,
+    *,
+    queries: _Queries,
+    qrels: _Qrels = None,
+    store: _Store = Path("store"),
+    only: _Only = None,
+    layout: _Layout = "trec",
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the reliability diagram: .png, .svg or .pdf.")
+    ] = None,
+    unseen_only: _UnseenOnly = False,
+    json_out: _Json = False,
+) -> None:
+    """Measure whether the reranker's class probabilities mean what they say."""
+    from indexer.evaluate.calibration_report import report
+    from indexer.evaluate.classified import classify_judged
+    from indexer.evaluate.report import calibration_to_json, calibration_to_tables
+
+    judged = _read(layout, queries, qrels, only)
+    engine = _engine(context, store)
+    if unseen_only:
+        judged = _unseen(engine, judged)
+    with _progress(len(judged.ids), "classifying") as advance:
+        pairs = classify_judged(engine, judged, on_progress=advance)
+    found = report(pairs.probabilities, pairs.grades, pairs.queries)
+    if json_out:
+        typer.echo(json.dumps(calibration_to_json(pairs, found), ensure_ascii=False, indent=2))
+    else:
+        Console().print(calibration_to_tables(pairs, found))
+    if figure:
+        from indexer.evaluate.reliability_figure import draw_reliability
+
+        draw_reliability(found, figure)
+
+
+@evaluate.command("cutoff")
+def evaluate_cut_off(
+    context: typer.Context,
+    *,
+    queries: Annotated[
+        Path, typer.Option(help="query_id<TAB>text lines: queries that the catalog can answer.")
+    ],
+    unanswerable: Annotated[
+        Path, typer.Option(help="query_id<TAB>text lines: queries that it has nothing for.")
+    ],
+    store: _Store = Path("store"),
+    unseen_only: _UnseenOnly = False,
+    json_out: _Json = False,
+) -> None:
+    """Measure whether the engine knows when the catalog has nothing that fits."""
+    from indexer.evaluate.cutoff import evaluate_cutoff
+    from indexer.evaluate.judgments import read_queries
+    from indexer.evaluate.report import cutoff_to_json, cutoff_to_tables
+    from indexer.evaluate.seen import seen_in_training
+
+    kinds: list[Mapping[str, str]] = [read_queries(queries), read_queries(unanswerable)]
+    engine = _engine(context, store)
+    if unseen_only:
+        seen = [seen_in_training(engine.snapshot.folder, kind) for kind in kinds]
+        kinds = [
+            {one: text for one, text in kind.items() if one not in known}
+            for kind, known in zip(kinds, seen, strict=True)
+        ]
+    with _progress(sum(map(len, kinds)), "searching") as advance:
+        found = evaluate_cutoff(engine, *kinds, on_progress=advance)
+    if json_out:
+        typer.echo(json.dumps(cutoff_to_json(found), ensure_ascii=False, indent=2))
+    else:
+        Console().print(cutoff_to_tables(found))
+
+
+def _engine(context: typer.Context, store: Path) -> StagedSearch:
+    return (context.find_object(EngineSource) or EngineSource()).open(store)
+
+
+def _unseen(engine: StagedSearch, judged: JudgedQueries) -> JudgedQueries:
+    """The queries that no model of the snapshot was trained on."""
+    from indexer.evaluate.seen import seen_in_training
+
+    seen = seen_in_training(engine.snapshot.folder, judged.texts)
+    return judged.without(seen, "seen in training")
+
+
+@contextmanager
+def _progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
+    """Counts queries on standard error where that is a terminal."""
+    with _bar() as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda queries: progress.advance(task, queries)
+
+
+def _bar() -> Progress:
+    terminal = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=terminal,
+        transient=True,
+        disable=not terminal.is_terminal,
+    )
 
 
 def _read(layout: str, queries: Path, qrels: Path | None, only: Path | None) -> JudgedQueries:
@@ -125,15 +245,7 @@ def _evaluate(
     from indexer.evaluate.search import evaluate_stages
 
     total = len(judged.ids) * len(stages or engine.stages)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    terminal = Console(stderr=True)
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=terminal,
-        transient=True,
-        disable=not terminal.is_terminal,
-    ) as progress:
+    with _bar() as progress:
         task = progress.add_task("searching", total=total)
 
         def advance(stage: Stage, answered: int) -> None:

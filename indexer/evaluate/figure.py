@@ -25,7 +25,7 @@ _LOOK = {
     Stage.FUSED: ("#0072B2", "o"),
     Stage.RERANKED: ("#D55E00", "D"),
 }
-_INK, _FAINT = "#22272E", "#8A929B"
+_INK, FAINT = "#22272E", "#8A929B"
 _GAIN, _LOSS = "#0072B2", "#D55E00"
 # What of these is installed draws the queries that matplotlib's own font cannot.
 _CJK = sorted(
@@ -38,7 +38,7 @@ _CJK = sorted(
     }
     & set(font_manager.get_font_names())
 )
-_STYLE = {
+STYLE = {
     "font.family": ["DejaVu Sans", *_CJK],
     "font.size": 10,
     "text.color": _INK,
@@ -51,7 +51,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
-    "xtick.color": _FAINT,
+    "xtick.color": FAINT,
     "ytick.color": _INK,
     "ytick.left": False,
     "svg.fonttype": "none",
@@ -67,7 +67,7 @@ def draw(evaluation: SearchEvaluation, path: Path) -> None:
         EvaluationError: the format is unknown or the file cannot be written.
     """
     shown = _shown(evaluation)
-    with plt.rc_context(_STYLE), warnings.catch_warnings():
+    with plt.rc_context(STYLE), warnings.catch_warnings():
         # A letter that no font has is drawn as a box: no reason to disturb the figures.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         width = 13 if shown else 6.6
@@ -83,10 +83,15 @@ def draw(evaluation: SearchEvaluation, path: Path) -> None:
         if shown:
             _bars(axes[0][1], evaluation, shown)
         figure.get_layout_engine().set(wspace=0.06, w_pad=0.12, h_pad=0.12)
-        _save(figure, path)
+        save(figure, path)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def save(figure: plt.Figure, path: Path) -> None:
+    """Write a figure to `path` and close it.
+
+    Raises:
+        EvaluationError: the format is unknown or the file cannot be written.
+    """
     try:
         figure.savefig(path, dpi=160, facecolor="white", metadata={"Creator": "daogou"})
     except (OSError, ValueError) as error:
@@ -128,7 +133,7 @@ def _dots(axes: Axes, evaluation: SearchEvaluation) -> None:
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
-                color=_FAINT,
+                color=FAINT,
             )
         axes.plot([], [], marker, color=colour, ms=7, label=stage.value)
     for row in range(1, len(names)):
@@ -175,7 +180,7 @@ def _bars(axes: Axes, evaluation: SearchEvaluation, shown: Comparison) -> None:
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=9,
-        color=_FAINT,
+        color=FAINT,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,24 @@ class JudgedQueries:
             {query_id: text for query_id, text in self.texts.items() if query_id in chosen},
             {query_id: grades for query_id, grades in self.qrels.items() if query_id in chosen},
             (*self.notes, f"only the queries listed in {source.name}"),
+        )
+
+    def without(self, unwanted: Collection[str], why: str) -> JudgedQueries:
+        """All but these queries; `why` is noted where any was left out.
+
+        Raises:
+            EvaluationError: no query that can be evaluated would remain.
+        """
+        left_out = [query_id for query_id in self.ids if query_id in unwanted]
+        if not left_out:
+            return self
+        if len(left_out) == len(self.ids):
+            raise EvaluationError(f"all {len(left_out)} queries are {why}. Give others")
+        kept = {one: text for one, text in self.texts.items() if one not in unwanted}
+        return JudgedQueries(
+            kept,
+            {one: grades for one, grades in self.qrels.items() if one not in unwanted},
+            (*self.notes, f"{len(left_out)} queries left out: {why}"),
         )
 
 

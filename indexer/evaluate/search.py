@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 from engine.errors import EvaluationError, ProductNotFoundError
 from engine.types import Filter, Product, SearchResult, Stage
 from indexer.evaluate.judgments import JudgedQueries
 from indexer.evaluate.metrics import FULL_CATALOG, JUDGED_ONLY, Metric, PerQuery, Run, per_query
+from indexer.evaluate.seen import seen_by_model
 from indexer.evaluate.statistics import Interval, bootstrap, holm, randomisation_test
 
 DEPTH = 1_000
@@ -26,6 +28,10 @@ class Identified(Protocol):
     @property
     def id(self) -> str:
         """Name of the snapshot."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies: its models list their training queries there."""
 
 
 class StagedSearch(Protocol):
@@ -97,6 +103,8 @@ class SearchEvaluation:
     """Metric name → evaluated queries it is undefined for."""
     missing_products: int
     """Judged products that the catalog lacks; they stay in the ideal."""
+    seen: Mapping[str, tuple[str, ...]]
+    """Model → evaluated queries it was trained on; only models with any."""
 
     @property
     def primary(self) -> Metric:
@@ -131,7 +139,7 @@ def evaluate_stages(
         )
     metrics = JUDGED_ONLY if judged_only else FULL_CATALOG
     qrels = {query_id: judged.qrels[query_id] for query_id in judged.ids}
-    missing = _missing_products(engine, qrels)
+    missing = missing_products(engine, qrels)
     present = {query_id: sorted(grades.keys() - missing) for query_id, grades in qrels.items()}
     figures: dict[Stage, StageFigures] = {}
     for stage in _offered(engine, stages):
@@ -148,6 +156,7 @@ def evaluate_stages(
         _compare(metrics[0].name, figures),
         {m.name: sum(not m.defined_for(grades) for grades in qrels.values()) for m in metrics},
         len(missing),
+        seen_by_model(engine.snapshot.folder, {one: judged.texts[one] for one in judged.ids}),
     )
 
 
@@ -162,7 +171,7 @@ def _offered(engine: StagedSearch, wanted: Sequence[Stage]) -> Sequence[Stage]:
     return list(dict.fromkeys(wanted)) or engine.stages
 
 
-def _missing_products(
+def missing_products(
     engine: StagedSearch, qrels: Mapping[str, Mapping[str, int]]
 ) -> frozenset[str]:
     """The judged product ids that the catalog lacks."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 from engine.errors import ProductNotFoundError
-from engine.types import Filter, Hit, Product, Query, SearchResult, Stage
+from engine.types import Filter, Hit, Product, Query, Relevance, SearchResult, Stage
 
 
 @dataclass
@@ -21,10 +22,16 @@ class FakeEngine:
     """Claim to have answered by this stage."""
     depths: list[int] = field(default_factory=list)
     """The `k` of every call."""
+    folder: Path = Path("no such snapshot")
+    """Where the models say what they were trained on."""
+    fits: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
+    """Query text → how likely something fits, and whether nothing does."""
+    probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Product id → class probabilities."""
 
     @property
     def snapshot(self) -> SimpleNamespace:
-        return SimpleNamespace(id="fake-1")
+        return SimpleNamespace(id="fake-1", folder=self.folder)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -64,9 +71,21 @@ class FakeEngine:
             snapshot_id="fake-1",
             stage=self.answers_as or stage,
             hits=tuple(
-                Hit(self.product(product_id), rank, 1 / rank)
+                Hit(
+                    self.product(product_id),
+                    rank,
+                    1 / rank,
+                    probabilities=self._probabilities(product_id),
+                )
                 for rank, product_id in enumerate(ranking, start=1)
             ),
             candidates=len(ranking),
             timings={stage.value: 2.0, "fetch": 50.0},
+            fits=self.fits[text][0] if text in self.fits else None,
+            nothing_fits=text in self.fits and self.fits[text][1],
         )
+
+    def _probabilities(self, product_id: str) -> dict[Relevance, float] | None:
+        if product_id not in self.probabilities:
+            return None
+        return dict(zip(Relevance, self.probabilities[product_id], strict=True))

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
 from engine.types import Stage
-from indexer.evaluate.cli import EngineSource, evaluate_search
+from indexer.evaluate.cli import EngineSource, evaluate, evaluate_search
+from indexer.evaluate.seen import write_training_queries
 from tests.indexer.evaluate.fakes import FakeEngine
 
 _APP = typer.Typer()
@@ -74,3 +75,97 @@ def test_runs_and_figure_are_written(files: list[str], tmp_path: Path) -> None:
 def test_an_unknown_stage_is_named(files: list[str]) -> None:
     with pytest.raises(EvaluationError, match=r"'fusion' is no stage. Choose from lexical,dense"):
         _run(*files, "--stages", "lexical,fusion")
+
+
+def _command(engine: FakeEngine, *arguments: str) -> str:
+    found = CliRunner().invoke(
+        evaluate,
+        arguments,
+        obj=EngineSource(lambda _: engine),
+        catch_exceptions=False,
+        color=False,
+    )
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def _trained_on(folder: Path, *queries: str) -> FakeEngine:
+    """An engine whose reranker was trained on these queries."""
+    (folder / "models" / "reranker").mkdir(parents=True)
+    write_training_queries(folder / "models" / "reranker", queries)
+    engine = _engine(folder)
+    engine.folder = folder
+    return engine
+
+
+def test_queries_seen_in_training_are_warned_of_and_listed(
+    files: list[str], tmp_path: Path
+) -> None:
+    engine = _trained_on(tmp_path, "RED shoes", "tent")
+    text = " ".join(_command(engine, "search", *files).split())
+    assert "warning: the reranker saw 1 of these 2 queries in training." in text
+    found = json.loads(_command(engine, "search", *files, "--json"))
+    assert found["seen_in_training"] == ["q1"]
+    assert found["seen_by_model"] == {"reranker": ["q1"]}
+
+
+def test_unseen_only_leaves_them_out(files: list[str], tmp_path: Path) -> None:
+    engine = _trained_on(tmp_path, "red shoes")
+    found = json.loads(_command(engine, "search", *files, "--json", "--unseen-only"))
+    assert found["queries"] == 1
+    assert found["seen_in_training"] == []
+    assert found["notes"] == ["1 queries left out: seen in training"]
+    write_training_queries(tmp_path / "models" / "reranker", ["red shoes", "blue mug"])
+    with pytest.raises(EvaluationError, match="all 2 queries are seen in training"):
+        _command(engine, "search", *files, "--unseen-only")
+
+
+def _classifier(folder: Path) -> FakeEngine:
+    engine = _trained_on(folder, "red shoes")
+    engine.rankings = {Stage.RERANKED: {}}
+    engine.probabilities = {"a": (0.1, 0.1, 0.2, 0.6), "b": (0.4, 0.3, 0.2, 0.1)}
+    return engine
+
+
+def test_calibration_is_printed_and_drawn(files: list[str], tmp_path: Path) -> None:
+    figure = tmp_path / "reliability.png"
+    text = _command(_classifier(tmp_path), "calibration", *files, "--figure", str(figure))
+    for words in ("calibration error, exact", "base rate log loss", "macro f1", "saw 1 of these 2"):
+        assert words in text
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_calibration_as_json(files: list[str], tmp_path: Path) -> None:
+    engine = _classifier(tmp_path)
+    found = json.loads(_command(engine, "calibration", *files, "--json"))
+    assert set(found["calibration_error"]) == {"exact", "substitute", "complement", "irrelevant"}
+    assert found["accuracy"]["mean"] == 0.5
+    assert found["confusion"][3] == [1, 0, 0, 1]
+    assert (found["pairs"], found["seen_in_training"]) == (2, ["q1"])
+    only = json.loads(_command(engine, "calibration", *files, "--json", "--unseen-only"))
+    assert only["queries"] == 1
+
+
+def test_the_cut_off_is_printed_and_its_errors_named(tmp_path: Path) -> None:
+    queries, unanswerable = tmp_path / "yes.tsv", tmp_path / "no.tsv"
+    queries.write_text("q1\tred shoes\nq2\tblue mug\n", encoding="utf-8")
+    unanswerable.write_text("n1\tcello\nn2\tferry\n", encoding="utf-8")
+    engine = _trained_on(tmp_path, "cello")
+    engine.rankings = {Stage.RERANKED: {}}
+    engine.fits = {
+        "red shoes": (0.9, False),
+        "blue mug": (0.1, True),
+        "cello": (0.2, True),
+        "ferry": (0.0, True),
+    }
+    files = ["cutoff", "--queries", str(queries), "--unanswerable", str(unanswerable)]
+    text = _command(engine, *files)
+    assert "answerable, but refused: q2" in text
+    assert "saw 1 of these 4" in text
+    found = json.loads(_command(engine, *files, "--json"))
+    assert found["auroc"]["mean"] == 0.75
+    assert found["unanswerable_refused"]["mean"] == 1.0
+    assert found["refused"] == {"q2": 0.1}
+    unseen = json.loads(_command(engine, *files, "--json", "--unseen-only"))
+    assert unseen["auroc"]["queries"] == 3
+    assert unseen["seen_in_training"] == []
