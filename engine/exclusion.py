@@ -18,9 +18,10 @@ EXCLUSION = "1"
 
 MARK = "¬"
 
-_BOUNDARIES = STOPWORDS | set(
-    "with without no not but so which while when who has have had can do does than just more".split()
-)
+_LINKS = """
+with without no not but so which while when who has have had can do does than just more
+"""
+_BOUNDARIES = STOPWORDS | set(_LINKS.split())
 """Words that end the list of what is not there."""
 
 _WORD = r"[^\W\d_][\w'&/-]*"

@@ -47,9 +47,11 @@ def test_every_command_and_option_is_documented(name: str, command: TyperCommand
 @pytest.mark.parametrize("page", [README, COMMANDS], ids=["README", "commands"])
 def test_commands_the_documents_show_exist(page: str) -> None:
     known = {name for name, _ in every_command()}
-    shown = set(re.findall(r"(?:\$ |`)(daogou (?:snapshots |evaluate |export )?[a-z]+)", page))
+    shown = set(
+        re.findall(r"(?:\$ |`)(daogou (?:snapshots |evaluate |export |train )?[a-z]+)", page)
+    )
     assert shown
-    assert shown - {"daogou snapshots", "daogou evaluate", "daogou export"} <= known
+    assert shown - {"daogou snapshots", "daogou evaluate", "daogou export", "daogou train"} <= known
 
 
 def test_links_lead_somewhere() -> None:

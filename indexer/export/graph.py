@@ -25,6 +25,7 @@ from tokenizers import Encoding
 from engine.errors import MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
 from engine.models.runtime import Tokens, make_batches
+from engine.types import Relevance
 
 if TYPE_CHECKING:
     import torch
@@ -96,12 +97,21 @@ def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
 def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
     """The checkpoint, from the tokens of a pair to logits, and its labels in logit order.
 
+    The base is one of `daogou train reranker`, or any classifier of Hugging Face.
+
     Raises:
         ModelError: the base is not there.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
 
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+
     _quieten()
+    if (Path(base) / crossencoder.HEAD_FILE).is_file():
+        ours, written = crossencoder.load(Path(base))
+        config = ours.transformer.config
+        own = Checkpoint(ours.eval(), written, config.hidden_size, config.max_position_embeddings)
+        return own, [relevance.name.lower() for relevance in Relevance]
     with _readable(base):
         model = AutoModelForSequenceClassification.from_pretrained(base)
         tokenizer = AutoTokenizer.from_pretrained(base)
@@ -150,6 +160,8 @@ def write_graph(
     graph = ov.convert_model(
         module, example_input=example, input=[(name, shape, ov.Type.i64) for name in INPUTS]
     )
+    for port, name in zip(graph.inputs, INPUTS, strict=True):
+        port.get_tensor().set_names({name})  # the converter forgets some where they are first cast
     if precision == "int8":
         graph = _quantise(graph, calibration)
     ov.save_model(graph, path, compress_to_fp16=False)

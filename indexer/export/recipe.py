@@ -21,7 +21,6 @@ from engine.models.folder import (
     GRAPH_FILE,
     INFO_FILE,
     TOKENIZER_FILE,
-    WEIGHTS_FILE,
     EncoderInfo,
     ModelInfo,
     Precision,
@@ -33,6 +32,7 @@ from engine.models.runtime import LENGTH_STEP
 from engine.models.tokenizer import load_tokenizer
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
+from indexer.evaluate.seen import TRAINING_QUERIES
 from indexer.export.card import card
 from indexer.export.graph import (
     Checkpoint,
@@ -227,15 +227,17 @@ def _write_files(
 def _common(
     folder: Path, base: str | Path, checkpoint: Checkpoint, provenance: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """What encoder and reranker record alike."""
+    """What encoder and reranker record alike, and the training queries of a base of ours."""
+    for place in (Path(base), Path(base).parent):
+        if (place / TRAINING_QUERIES).is_file():
+            shutil.copyfile(place / TRAINING_QUERIES, folder / TRAINING_QUERIES)
+            break
     base_name = Path(base).name if Path(base).exists() else str(base)
     return {
         "weights": weights_digest(checkpoint.module),
         "passage_template": PASSAGE_TEMPLATE,
         "fingerprint": "",
-        "files": {
-            name: FileEntry.of(folder / name) for name in (TOKENIZER_FILE, GRAPH_FILE, WEIGHTS_FILE)
-        },
+        "files": {path.name: FileEntry.of(path) for path in sorted(folder.iterdir())},
         "provenance": {"base": base_name, **(provenance or {})},
     }
 

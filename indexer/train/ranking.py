@@ -1,0 +1,290 @@
+"""`daogou train ranking`: from a snapshot and judged queries to a final ranking of its own.
+
+The reranker is too sure of queries it was trained on: weights fitted on its word for those would
+trust it too much. Give held-out probabilities for them (`scores`) or fit on other queries.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import TrainingError
+from engine.retrieval.features import FEATURES, STATISTICS
+from engine.retrieval.ranking import (
+    FittedOn,
+    LearnedRanking,
+    RankingInfo,
+    StageModel,
+    Weighed,
+    write_info,
+)
+from engine.search import SearchEngine
+from engine.settings import Settings
+from engine.snapshot import Snapshot, fingerprints
+from engine.store import SnapshotStore
+from engine.types import Stage
+from indexer.evaluate.judgments import JudgedQueries, read_judged_queries
+from indexer.evaluate.seen import write_training_queries
+from indexer.evaluate.statistics import bootstrap
+from indexer.progress import Progress, Silent
+from indexer.train.ranking_card import StageReport, card
+from indexer.train.ranking_cutoff import CutoffFit, fit_cutoff
+from indexer.train.ranking_examples import (
+    Example,
+    Scores,
+    gather,
+    ndcg,
+    read_scores,
+    read_unanswerable,
+    varying,
+)
+from indexer.train.ranking_fit import Fitted, Linear, choose, fit_ranking
+
+__all__ = ["Example", "fit_cutoff", "fit_ranking", "train_ranking"]
+
+FORMS = {"auto": ("linear", "lambdamart"), "linear": ("linear",), "lambdamart": ("lambdamart",)}
+UNTUNED = {Stage.FUSED: "fused", Stage.RERANKED: "gain"}
+"""The feature that orders a stage where no ranking was learned."""
+_LEAST_QUERIES = 20  # fewer judged queries say nothing that lasts
+_TREES = "trees-{stage}.txt"
+_READS = {Stage.FUSED: False, Stage.RERANKED: True}
+
+
+@dataclass(frozen=True, slots=True)
+class RankingReport:
+    """What was written, and how good it is."""
+
+    folder: Path
+    info: RankingInfo
+    stages: Mapping[Stage, StageReport]
+    seconds: float
+
+
+def train_ranking(
+    store: Path,
+    queries: Path,
+    qrels: Path,
+    out: Path,
+    *,
+    unanswerable: Path | None = None,
+    form: str = "auto",
+    seed: int = 0,
+    scores: Path | None = None,
+    features: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> RankingReport:
+    """Fit the final ranking of a store's current snapshot on judged queries; write it to `out`.
+
+    Args:
+        store: folder of the snapshots. A ranking that is in the snapshot already is not used.
+        queries: `query_id<TAB>text` lines.
+        qrels: TREC judgments, grades 0 to 3.
+        out: folder to write; what was there is replaced once all has succeeded.
+        unanswerable: queries that the catalog cannot answer, one a line, with or without an id and
+            a tab before it; without them there is no cut-off.
+        form: `linear`, `lambdamart`, or `auto`: whichever nested cross-validation prefers.
+        seed: of folds and trees.
+        scores: Parquet or .npz of held-out class probabilities (query_id, product_id, p0 to p3),
+            taken instead of the reranker's own.
+        features: which to use; all that can be had if left out.
+        progress: where to report.
+
+    Raises:
+        EvaluationError: queries or judgments cannot be read.
+        TrainingError: too few judged queries, an unknown form or feature, or unusable scores.
+        ModelError, SnapshotError: the store cannot be searched.
+    """
+    started = time.perf_counter()
+    if form not in FORMS:
+        raise TrainingError(f"there is no form {form!r}. Choose from {', '.join(FORMS)}")
+    judged = read_judged_queries(queries, qrels)
+    if len(judged.ids) < _LEAST_QUERIES:
+        raise TrainingError(
+            f"{len(judged.ids)} judged queries are too few to fit a ranking on. "
+            f"Judge at least {_LEAST_QUERIES}, or keep the ranking that ships"
+        )
+    engine = _untuned_engine(store)
+    known = {} if scores is None else read_scores(scores)
+    fit = _Fit(
+        engine,
+        judged,
+        known=known,
+        unanswerable=read_unanswerable(unanswerable),
+        forms=FORMS[form],
+        features=features,
+        seed=seed,
+        progress=progress or Silent(),
+    )
+    with _aside(out) as folder:
+        reports = fit.stages(folder)
+        write_training_queries(folder, [judged.texts[one] for one in judged.ids])
+        info = _with_provenance(fit.info(), reports, seed, scores)
+        (folder / "README.md").write_text(card(info, reports), encoding="utf-8")
+        info = write_info(folder, info)
+    return RankingReport(out, info, reports, time.perf_counter() - started)
+
+
+def _with_provenance(
+    info: RankingInfo, reports: Mapping[Stage, StageReport], seed: int, scores: Path | None
+) -> RankingInfo:
+    """The info with what it was made of."""
+    first = next(iter(reports.values()))
+    facts = {"queries": str(first.queries), "seed": str(seed)}
+    facts["class probabilities"] = "held out, given" if scores else "the reranker's own"
+    for stage, report in reports.items():
+        chosen = report.held_out.get(report.form, report.untuned)
+        facts[f"{stage} nDCG@10, held out"] = f"{chosen.mean:.4f}"
+        facts[f"{stage} nDCG@10, untuned"] = f"{report.untuned.mean:.4f}"
+    return info.model_copy(update={"provenance": facts})
+
+
+def _untuned_engine(store: Path) -> SearchEngine:
+    """An engine over the current snapshot that ranks as if it held no ranking."""
+    snapshot = Snapshot.open(SnapshotStore(store).current())
+    manifest = snapshot.manifest.model_copy(update={"ranking": None})
+    return SearchEngine(Snapshot(snapshot.folder, manifest), Settings.model_construct())
+
+
+class _Fit:
+    """The fitting of one ranking, stage by stage."""
+
+    def __init__(
+        self,
+        engine: SearchEngine,
+        judged: JudgedQueries,
+        *,
+        known: Scores,
+        unanswerable: Sequence[str],
+        forms: Sequence[str],
+        features: Sequence[str] | None,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self._engine = engine
+        self._judged = judged
+        self._known = known
+        self._unanswerable = unanswerable
+        self._forms = forms
+        self._features = features
+        self._seed = seed
+        self._progress = progress
+        self._models: dict[Stage, StageModel] = {}
+        unknown = set(features or ()) - {feature.name for feature in FEATURES}
+        if unknown:
+            known_ones = ", ".join(feature.name for feature in FEATURES)
+            raise TrainingError(f"there is no feature {min(unknown)!r}. Choose from {known_ones}")
+
+    def stages(self, folder: Path) -> dict[Stage, StageReport]:
+        """Fit every stage the snapshot offers: each is fitted on what the one before brings it."""
+        reports: dict[Stage, StageReport] = {}
+        for stage in (Stage.FUSED, Stage.RERANKED):
+            if stage in self._engine.stages:
+                reports[stage] = self._stage(stage, folder)
+                self._engine.snapshot.ranking = LearnedRanking(self.info(), folder)
+        return reports
+
+    def info(self) -> RankingInfo:
+        """The stages fitted so far."""
+        here = fingerprints(self._engine.snapshot.manifest)
+        reads_reranker = Stage.RERANKED in self._models
+        fitted_on = FittedOn(
+            encoder=here.encoder,
+            lexical=here.lexical,
+            reranker=here.reranker if reads_reranker else None,
+        )
+        return RankingInfo(name="final ranking", stages=dict(self._models), fitted_on=fitted_on)
+
+    def _stage(self, stage: Stage, folder: Path) -> StageReport:
+        examples: list[Example] = []
+        statistics: list[Mapping[str, float]] = []
+        with self._progress.step(f"Reading {stage}", len(self._judged.ids)) as advance:
+            for example, found in gather(self._engine, self._judged, stage, self._known):
+                if any(example.ideal):  # without anything to find there is no nDCG
+                    examples.append(example)
+                    statistics.append(found)
+                advance(1)
+        names = self._names(stage, examples)
+        with self._progress.step(f"Fitting {stage}", None):
+            choice = choose(examples, names, stage, forms=self._forms, seed=self._seed)
+            untuned = np.array([ndcg(one, one.features[UNTUNED[stage]]) for one in examples])
+            form = choice.form
+            if choice.held_out[form].mean() <= untuned.mean():
+                form = "untuned"
+                fitted: Fitted = Linear(_plain(UNTUNED[stage]), 0.0)
+            else:
+                fitted = fit_ranking(examples, names, stage, form, seed=self._seed)
+            cutoff = self._cutoff(stage, statistics)
+        model = _stage_model(stage, fitted, folder)
+        self._models[stage] = model.model_copy(update={"cutoff": cutoff and cutoff.cutoff})
+        return StageReport(
+            form,
+            len(examples),
+            bootstrap(untuned),
+            {name: bootstrap(values) for name, values in choice.held_out.items()},
+            {name: bootstrap(values - untuned) for name, values in choice.held_out.items()},
+            cutoff,
+        )
+
+    def _names(self, stage: Stage, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The features to fit: those asked for that can be had and differ."""
+        wanted = [
+            feature.name
+            for feature in FEATURES
+            if (_READS[stage] or not feature.reranked)
+            and (self._features is None or feature.name in self._features)
+        ]
+        wanted = wanted or [UNTUNED[stage]]
+        names = varying(examples, wanted)
+        if not names:
+            raise TrainingError(
+                f"none of the features {', '.join(wanted)} tells the candidates of "
+                f"the {stage} stage apart. Choose others, or leave them all in"
+            )
+        return names
+
+    def _cutoff(self, stage: Stage, answerable: Sequence[Mapping[str, float]]) -> CutoffFit | None:
+        """The cut-off of the stage, where there are queries without an answer."""
+        if not self._unanswerable:
+            return None
+        others = [
+            self._engine.features(text, stage=stage).statistics for text in self._unanswerable
+        ]
+        names = [one.name for one in STATISTICS if _READS[stage] or not one.reranked]
+        rows = [{name: each[name] for name in names} for each in [*answerable, *others]]
+        truth = [True] * len(answerable) + [False] * len(others)
+        return fit_cutoff(rows, truth, seed=self._seed)
+
+
+def _plain(name: str) -> Weighed:
+    """The order of one feature."""
+    return Weighed(names=(name,), weights=(1.0,), centre=(0.0,), scale=(1.0,))
+
+
+def _stage_model(stage: Stage, fitted: Fitted, folder: Path) -> StageModel:
+    """What ranking.json says of the stage; trees are written beside it."""
+    if isinstance(fitted, Linear):
+        return StageModel(linear=fitted.weighed, features=fitted.weighed.names)
+    name = _TREES.format(stage=stage)
+    fitted.booster.save_model(str(folder / name))
+    return StageModel(trees=name, features=fitted.names)
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A fresh folder that replaces `out` when the block succeeds and is gone when it fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+        fresh = Path(aside) / "fresh"
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            out.rename(Path(aside) / "before")
+        shutil.move(fresh, out)

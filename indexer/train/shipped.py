@@ -1,0 +1,130 @@
+"""What ships, as a checkpoint to go on from.
+
+Only int8 weights ship. They are read back as they serve: training goes on from the very model that
+answers now, its rounding included, which the next export rounds anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.errors import ModelError
+from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.models.folder import TOKENIZER_FILE
+from engine.models.reranker import load_reranker, softmax
+from engine.types import Relevance
+from indexer.export.restore import Restored, read_weights
+from indexer.train import crossencoder
+from indexer.train.reranker import logits, reader
+
+MIN_COSINE = 0.98
+MAX_SHIFT = 0.1
+"""What activations in int8 may change of a class probability."""
+PROBES = (
+    "electric kettle",
+    "2 person tent for camping",
+    "Stainless steel travel mug, vacuum insulated, keeps drinks hot for six hours",
+    "wireless headphones with noise cancelling, over ear, black",
+)
+
+
+def restore(kind: str, out: Path, folder: Path | None = None) -> Path:
+    """Write a checkpoint of the serving encoder or reranker to `out`; returns `out`.
+
+    Args:
+        kind: `encoder` or `reranker`.
+        out: folder to write; what was there is replaced.
+        folder: exported by daogou; what ships if left out.
+
+    Raises:
+        ModelError: none ships, it is no BERT, or what was restored gives other results.
+    """
+    folder = folder or SHIPPED_ENCODER.with_name(kind)
+    if not folder.is_dir():
+        raise ModelError(f"no {kind} ships with this daogou: name a base with --base")
+    restored = read_weights(folder)
+    transformer = _transformer(restored)
+    tokenizer = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
+    fresh = out.with_name(f".{out.name}.fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    if kind == "encoder":
+        transformer.save_pretrained(fresh)
+        crossencoder.save_tokenizer(fresh, tokenizer)
+        _check_encoder(folder, fresh)
+    else:
+        model = _cross_encoder(restored, transformer)
+        crossencoder.save(fresh, model, tokenizer)
+        _check_reranker(folder, model, tokenizer)
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+    return out
+
+
+def _transformer(restored: Restored) -> torch.nn.Module:
+    """A BERT with these weights."""
+    from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy
+
+    state = {
+        name.removeprefix("transformer."): torch.from_numpy(value)
+        for name, value in restored.weights.items()
+        if name.startswith("transformer.")
+    }
+    words, width = state["embeddings.word_embeddings.weight"].shape
+    config = BertConfig(
+        vocab_size=words,
+        hidden_size=width,
+        num_hidden_layers=len({name.split(".")[2] for name in state if ".layer." in name}),
+        num_attention_heads=restored.heads,
+        intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
+        type_vocab_size=state["embeddings.token_type_embeddings.weight"].shape[0],
+        layer_norm_eps=restored.epsilon,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    left, unknown = model.load_state_dict(state, strict=False)
+    # The export leaves out what changes nothing; a new model has these zeros and ones already.
+    lost = [name for name in left if not name.endswith((".bias", "LayerNorm.weight"))]
+    if lost or unknown:
+        raise ModelError(f"what ships is no BERT: {', '.join([*lost, *unknown][:3])}")
+    transformer: torch.nn.Module = model.eval()
+    return transformer
+
+
+def _cross_encoder(restored: Restored, transformer: torch.nn.Module) -> crossencoder.CrossEncoder:
+    model = crossencoder.CrossEncoder(transformer)
+    if len(restored.gates) != len(model.gate):
+        raise ModelError("what ships is no cross-encoder of `daogou train`: name a base")
+    with torch.no_grad():
+        model.gate.copy_(torch.tensor(restored.gates))
+        model.classifier.weight.copy_(torch.from_numpy(restored.weights["classifier.weight"]))
+        if "classifier.bias" in restored.weights:
+            model.classifier.bias.copy_(torch.from_numpy(restored.weights["classifier.bias"]))
+    return model
+
+
+def _check_encoder(folder: Path, checkpoint: Path) -> None:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
+
+    ours = SentenceTransformer(str(checkpoint), device="cpu")
+    given = ours.encode(list(PROBES), normalize_embeddings=True)
+    cosine = float((given * load_encoder(folder).encode_passages(PROBES)).sum(axis=1).min())
+    if cosine < MIN_COSINE:
+        raise ModelError(f"{folder} cannot be gone on from: a cosine of {cosine:.3f} is left of it")
+
+
+def _check_reranker(folder: Path, model: crossencoder.CrossEncoder, tokenizer: str) -> None:
+    served = load_reranker(folder)
+    columns = [served.info.labels.index(each.name.lower()) for each in Relevance]
+    queries = [query for query in PROBES[:2] for _ in PROBES]
+    passages = [*PROBES, *PROBES]
+    found = logits(model, reader(tokenizer, served.info.max_length), queries, passages)
+    expected = served.classify(queries, passages)
+    given = softmax(found[:, columns] / np.float32(served.info.temperature))
+    shift = float(np.abs(given - expected).max())
+    if shift > MAX_SHIFT:
+        raise ModelError(f"{folder} cannot be gone on from: a probability is off by {shift:.3f}")

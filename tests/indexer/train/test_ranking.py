@@ -1,0 +1,351 @@
+"""Fitting a final ranking: figures by hand, and queries whose right order is known."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy")
+pytest.importorskip("lightgbm")
+
+from engine.errors import ModelError, TrainingError
+from engine.manifest import ModelEntry, read_manifest, write_manifest
+from engine.retrieval.ranking import FittedOn, load_ranking
+from engine.search import SearchEngine
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.store import SnapshotStore
+from engine.types import Stage
+from indexer.publish import publish
+from indexer.train import ranking as recipe
+from indexer.train.ranking import FORMS, train_ranking
+from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
+from indexer.train.ranking_examples import Example, fold_of, ndcg, read_scores, varying
+from indexer.train.ranking_fit import choose, fit_linear, fit_ranking, fit_trees
+from tests.fakes import FakeReranker
+from tests.rankings import info_for, write_ranking
+
+
+def example(
+    features: Mapping[str, Any],
+    grades: Sequence[int],
+    query_id: str = "q",
+    candidates: int | None = None,
+    ideal: Sequence[int] | None = None,
+) -> Example:
+    return Example(
+        query_id=query_id,
+        catalog="shop",
+        features={name: np.asarray(column, np.float32) for name, column in features.items()},
+        grades=np.array(grades, dtype=np.int64),
+        tie=np.arange(len(grades)),
+        candidates=len(grades) if candidates is None else candidates,
+        ideal=tuple(ideal if ideal is not None else [grade for grade in grades if grade >= 0]),
+    )
+
+
+def made_up(count: int, seed: int, *, truth: str = "cosine") -> list[Example]:
+    """Queries where one feature says everything and the others nothing."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for place in range(count):
+        features = {name: rng.normal(size=30) for name in ("lexical", "cosine", "price")}
+        told = features[truth] + 0.3 * rng.normal(size=30)
+        grades = np.digitize(told, np.quantile(told, [0.6, 0.8, 0.9])).tolist()
+        found.append(example(features, grades, f"q{place}"))
+    return found
+
+
+def test_ndcg_is_that_of_ir_measures() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        grades = rng.integers(-1, 4, size=25).tolist()
+        scores = rng.permutation(25).astype(float)
+        judged = {str(place): grade for place, grade in enumerate(grades) if grade >= 0}
+        judged |= {"missed": 3}
+        one = example({}, grades, ideal=list(judged.values()))
+        run = {"q": {str(place): float(score) for place, score in enumerate(scores)}}
+        (expected,) = ir_measures.iter_calc([ir_measures.nDCG @ 10], {"q": judged}, run)
+        assert ndcg(one, scores) == pytest.approx(expected.value)
+
+
+def test_what_was_not_found_is_not_ranked() -> None:
+    one = example({}, [0, 3, 3], candidates=2)
+    assert ndcg(one, np.array([0.0, 1.0, 9.0])) == pytest.approx(3 / (3 + 3 / np.log2(3)))
+    tied = example({}, [3, 0])
+    assert ndcg(tied, np.zeros(2)) == 1.0
+    assert ndcg(example({}, [0, 0]), np.zeros(2)) == 0.0
+
+
+def test_folds_hold_a_query_together() -> None:
+    examples = [example({}, [1], f"q{place % 10}") for place in range(30)]
+    fold = fold_of(examples, 5, seed=1)
+    assert fold[:10].tolist() == fold[10:20].tolist() == fold[20:].tolist()
+    assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
+    assert fold_of(examples[::-1], 5, seed=1).tolist() == fold.tolist()[::-1]
+
+
+def test_features_that_are_the_same_everywhere_are_left_out() -> None:
+    examples = [
+        example({"a": [1, 2], "b": [3, 3]}, [0, 1]),
+        example({"a": [0, 0], "b": [4, 4]}, [0, 1]),
+    ]
+    assert varying(examples, ["a", "b"]) == ("a",)
+
+
+def test_weights_find_what_counts() -> None:
+    examples = made_up(60, 1)
+    fitted = fit_linear(examples, ["lexical", "cosine", "price"], Stage.FUSED)
+    weights = dict(zip(fitted.weighed.names, fitted.weighed.weights, strict=True))
+    assert weights["cosine"] > 5 * abs(weights["lexical"])
+    assert weights["cosine"] > 5 * abs(weights["price"])
+    fresh = made_up(30, 2)
+    learned = np.mean([ndcg(one, fitted.score(one)) for one in fresh])
+    untuned = np.mean(
+        [ndcg(one, one.features["lexical"] + 0.6 * one.features["cosine"]) for one in fresh]
+    )
+    assert learned > untuned + 0.1
+
+
+def test_pulled_hard_the_weights_are_the_prior() -> None:
+    examples = made_up(40, 3)
+    fitted = fit_linear(examples, ["lexical", "cosine", "price"], Stage.FUSED, pulls=[1e6])
+    raw = np.array(fitted.weighed.weights) / np.array(fitted.weighed.scale)
+    assert raw[1] == pytest.approx(0.6 * raw[0], rel=1e-3)
+    assert raw[2] == 0.0
+
+
+def test_trees_find_what_weights_cannot() -> None:
+    rng = np.random.default_rng(4)
+
+    def bent(count: int, first: int) -> list[Example]:
+        found = []
+        for place in range(count):
+            cosine = rng.normal(size=30)
+            grades = (3 * (np.abs(cosine) < 0.4)).tolist()
+            found.append(
+                example(
+                    {"lexical": rng.normal(size=30), "cosine": cosine}, grades, f"{first + place}"
+                )
+            )
+        return found
+
+    examples = bent(60, 0)
+    choice = choose(examples, ["lexical", "cosine"], Stage.FUSED, folds=3)
+    assert choice.form == "lambdamart"
+    assert choice.held_out["lambdamart"].mean() > choice.held_out["linear"].mean() + 0.2
+    trees = fit_trees(examples, ["lexical", "cosine"])
+    assert np.mean([ndcg(one, trees.score(one)) for one in bent(20, 100)]) > 0.9
+    again = fit_trees(examples, ["lexical", "cosine"])
+    assert again.score(examples[0]).tolist() == trees.score(examples[0]).tolist()
+
+
+def test_without_a_clear_difference_weights_are_taken() -> None:
+    choice = choose(made_up(40, 6), ["lexical", "cosine"], Stage.FUSED, folds=3)
+    assert choice.form == "linear"
+    assert set(choice.held_out) == {"linear", "lambdamart"}
+    assert (
+        choose(made_up(25, 6), ["cosine"], Stage.FUSED, forms=["lambdamart"]).form == "lambdamart"
+    )
+
+
+def test_no_list_with_anything_to_find_leaves_the_prior() -> None:
+    examples = [example({"lexical": [1, 2], "cosine": [2, 1]}, [0, 0], str(n)) for n in range(6)]
+    fitted = fit_ranking(examples, ["lexical", "cosine"], Stage.FUSED, "linear")
+    assert np.isfinite(fitted.score(examples[0])).all()
+
+
+def test_the_cut_off_parts_what_can_be_parted() -> None:
+    rng = np.random.default_rng(7)
+    truth = [True] * 200 + [False] * 100
+    rows = [
+        {"best_exact": rng.normal(3.0 if fits else 0.0), "words_found": rng.uniform()}
+        for fits in truth
+    ]
+    fit = fit_cutoff(rows, truth)
+    assert fit.auroc.mean > 0.95
+    assert fit.answerable_refused <= MOST_REFUSED
+    assert fit.unanswerable_refused > 0.5
+    assert 0 < fit.cutoff.threshold <= 0.5
+    weights = dict(zip(fit.cutoff.statistics.names, fit.cutoff.statistics.weights, strict=True))
+    assert weights["best_exact"] > 5 * abs(weights["words_found"])
+    # Held-out probabilities mean what they say.
+    assert fit.held_out.mean() == pytest.approx(2 / 3, abs=0.02)
+
+
+QUERIES = {
+    "q1": ("kettle", {"k1": 3, "k2": 3, "m1": 1}),
+    "q2": ("travel mug", {"m2": 3, "m1": 2, "c1": 1}),
+    "q3": ("headphones", {"h1": 3, "h2": 2}),
+    "q4": ("tent", {"t1": 3, "t2": 1}),
+    "q5": ("belt", {"b1": 3, "b2": 3}),
+}
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> tuple[Path, Path]:
+    """Twenty judged queries of the small shop: each of five, four times."""
+    lines, qrels = [], []
+    for turn in range(4):
+        for query_id, (text, grades) in QUERIES.items():
+            lines.append(f"{query_id}-{turn}\t{text}{' please' * turn}\n")
+            qrels += [f"{query_id}-{turn} 0 {one} {grade}\n" for one, grade in grades.items()]
+    (tmp_path / "queries.tsv").write_text("".join(lines))
+    (tmp_path / "qrels.txt").write_text("".join(qrels))
+    return tmp_path / "queries.tsv", tmp_path / "qrels.txt"
+
+
+@pytest.fixture
+def reranking_store(shop_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shop's store with a fake reranker."""
+    store = shutil.copytree(shop_store, tmp_path / "store")
+    folder = SnapshotStore(store).current()
+    fake = FakeReranker()
+    manifest = read_manifest(folder)
+    entry = ModelEntry(name="fake", fingerprint=fake.fingerprint, precision="fp32")
+    models = {**manifest.models, "reranker": entry}
+    write_manifest(folder, manifest.model_copy(update={"models": models}))
+    monkeypatch.setattr("engine.snapshot.load_reranker", lambda *_, **__: fake)
+    return store
+
+
+def test_a_ranking_is_trained_and_served(
+    reranking_store: Path, judged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    nothing = tmp_path / "nothing.txt"
+    nothing.write_text("u1\tmortgage rates\nu2\tflight to mars\nused tractor engine\nplumber\n" * 3)
+    out = tmp_path / "ranking"
+    report = train_ranking(reranking_store, *judged, out, unanswerable=nothing, form="linear")
+
+    assert set(report.stages) == {Stage.FUSED, Stage.RERANKED}
+    for stage in report.stages.values():
+        assert stage.queries == 20
+        assert stage.cutoff is not None
+        assert stage.cutoff.auroc.mean > 0.8
+    assert load_ranking(out).info == report.info
+    assert len((out / "training_queries.txt").read_text().split()) == 20
+    written = (out / "README.md").read_text()
+    assert "The reranked stage: nDCG@10 over 20 queries, held out" in written
+    assert "AUROC" in written
+    assert not list(tmp_path.glob(".ranking*"))
+
+    publish(reranking_store, ranking=out)
+    engine = SearchEngine.open(reranking_store, Settings(rerank=True))
+    found = engine.search("kettle")
+    assert found.stage is Stage.RERANKED
+    assert found.hits[0].product.id in {"k1", "k2"}
+    assert found.fits is not None
+    assert not found.nothing_fits
+    poor = engine.search("mortgage rates")
+    assert poor.fits is not None
+    assert poor.fits < found.fits
+    assert poor.hits  # they stay, whatever is said of them
+
+    # Trained again on a store that has a ranking, the result is the same: it is not used.
+    again = train_ranking(reranking_store, *judged, out, unanswerable=nothing, form="linear")
+    assert again.info.fingerprint == report.info.fingerprint
+
+
+def test_without_a_reranker_the_fusion_alone_is_fitted(
+    shop_store: Path, judged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    report = train_ranking(shop_store, *judged, tmp_path / "ranking", form="linear")
+    assert set(report.stages) == {Stage.FUSED}
+    assert report.info.fitted_on.reranker is None
+    assert report.stages[Stage.FUSED].cutoff is None
+
+
+def test_held_out_probabilities_stand_for_the_rerankers(
+    reranking_store: Path, judged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in ("query_id", "product_id", "p0", "p3")}
+    for turn in range(4):
+        for query_id, (_, grades) in QUERIES.items():
+            for one in grades:
+                columns["query_id"].append(f"{query_id}-{turn}")
+                columns["product_id"].append(one)
+                columns["p0"].append(0.9)
+                columns["p3"].append(0.1)
+    zeros = np.zeros(len(columns["p0"]))
+    path = tmp_path / "scores.npz"
+    table = {name: np.array(each) for name, each in columns.items()}
+    np.savez(path, **(table | {"p1": zeros, "p2": zeros}))  # type: ignore[arg-type]
+    found = read_scores(path)
+    assert found["q1-0"]["k1"].tolist() == pytest.approx([0.9, 0, 0, 0.1])
+
+    engine = recipe._untuned_engine(reranking_store)
+    given = engine.features("kettle", known=found["q1-0"])
+    own = engine.features("kettle")
+    assert given.rows.tolist() == own.rows.tolist()
+    (row,) = engine.snapshot.products.rows_of(["k1"])
+    place = given.rows.tolist().index(row)
+    assert given.values["exact"][place] == pytest.approx(0.1)
+    assert own.values["exact"][place] > 0.5
+    report = train_ranking(
+        reranking_store, *judged, tmp_path / "ranking", form="linear", scores=path
+    )
+    assert report.info.provenance["class probabilities"] == "held out, given"
+
+
+def test_what_cannot_be_trained_on_is_refused(
+    shop_store: Path, judged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "ranking"
+    with pytest.raises(TrainingError, match="no form 'svm'"):
+        train_ranking(shop_store, *judged, out, form="svm")
+    with pytest.raises(TrainingError, match="no feature 'weather'"):
+        train_ranking(shop_store, *judged, out, features=["weather"])
+    with pytest.raises(TrainingError, match="none of the features rating"):
+        train_ranking(shop_store, *judged, out, features=["rating"])
+    few = tmp_path / "few.tsv"
+    few.write_text("q1-0\tkettle\n")
+    with pytest.raises(TrainingError, match="1 judged queries are too few"):
+        train_ranking(shop_store, few, judged[1], out)
+    with pytest.raises(TrainingError, match="holds no class probabilities"):
+        read_scores(tmp_path / "none.parquet")
+    np.savez(
+        tmp_path / "bad.npz", query_id=["q"], product_id=["p"], p0=[2.0], p1=[0], p2=[0], p3=[0]
+    )
+    with pytest.raises(TrainingError, match="must sum to 1"):
+        read_scores(tmp_path / "bad.npz")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "none.txt")
+    assert not out.exists()
+    assert FORMS["auto"] == ("linear", "lambdamart")
+
+
+def test_features_are_those_of_serving(reranking_store: Path) -> None:
+    snapshot = Snapshot.open(SnapshotStore(reranking_store).current())
+    engine = SearchEngine(snapshot, Settings(rerank_depth=5))
+    found = engine.features("kettle for coffee", beside=["b1", "k1"])
+    assert found.head == 5
+    assert len(found.rows) == len(set(found.rows.tolist()))
+    fused = engine.search("kettle for coffee", k=5, stage=Stage.FUSED)
+    assert found.values["fused"][:5] == pytest.approx([hit.score for hit in fused.hits])
+    reranked = engine.search("kettle for coffee", k=5, stage=Stage.RERANKED)
+    gains = sorted(found.values["gain"][:5], reverse=True)
+    assert gains == pytest.approx([hit.score for hit in reranked.hits])
+    (given, *_) = engine.features("kettle", ["k1", "z1"], stage=Stage.FUSED)
+    assert len(given) == 2
+
+
+def test_trees_rank_as_they_did_when_they_were_fitted(tmp_path: Path) -> None:
+    examples = made_up(30, 8)
+    fitted = fit_trees(examples, ["lexical", "cosine", "price"], rounds=[20])
+    model = recipe._stage_model(Stage.FUSED, fitted, tmp_path)
+    here = FittedOn(encoder="e", lexical="l")
+    ranking = write_ranking(tmp_path, info_for(here, {Stage.FUSED: model}))
+    assert ranking.info.stages[Stage.FUSED].form == "lambdamart"
+    ranking.load()
+    for one in examples[:3]:
+        served = ranking.rankers[Stage.FUSED].score(one.features)
+        assert served == pytest.approx(fitted.score(one), rel=1e-5)
+    (tmp_path / "trees-fused.txt").write_text("other")
+    with pytest.raises(ModelError, match=r"trees-fused.txt was altered"):
+        load_ranking(tmp_path)

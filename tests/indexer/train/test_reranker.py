@@ -1,0 +1,182 @@
+"""The cross-encoder learns to rank and to classify, and what is trained is what serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import TrainingError
+from engine.models.runtime import LENGTH_STEP
+from indexer.evaluate.seen import query_hash
+from indexer.train.lists import Candidate, Origin, QueryList
+from tests.checkpoints import save_encoder
+
+pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
+
+import torch
+
+from indexer.train import crossencoder, losses
+from indexer.train.record import Stage
+from indexer.train.reranker import (
+    fit_temperature,
+    logits,
+    reader,
+    train_reranker,
+)
+
+NOUNS = ("kettle", "tent", "mug", "rug", "headphones", "sand")
+GRADED = (("the {0} for travel", 3.0), ("red {1} for travel", 0.0), ("green {2} of steel", 0.0))
+
+
+def candidate(
+    passage: str,
+    grade: float | None = None,
+    *,
+    teacher: float | None = None,
+    origin: Origin = Origin.JUDGED,
+    weight: float = 1.0,
+) -> Candidate:
+    return Candidate(passage, passage, origin, "a test", grade, teacher, weight)
+
+
+def graded() -> list[QueryList]:
+    """For each noun, what holds it is exact and the rest irrelevant."""
+    found = []
+    for place, noun in enumerate(NOUNS):
+        others = [NOUNS[(place + step) % len(NOUNS)] for step in (1, 2)]
+        candidates = [candidate(text.format(noun, *others), grade) for text, grade in GRADED]
+        found.append(QueryList(noun, "shop", tuple(candidates)))
+    return found
+
+
+def stage(lists: list[QueryList], **changed: float) -> Stage:
+    settings = {"epochs": 200, "learning_rate": 3e-3, "listwise": 1.0, "classes": 1.0} | changed
+    return Stage("gold", lists, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_encoder(tmp_path_factory.mktemp("base") / "tiny-bert")
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reranker") / "out"
+    train_reranker(base, [stage(graded())], out, max_length=32, facts={"licence": "none"})
+    return out
+
+
+def scores(folder: Path, lists: list[QueryList]) -> NDArray[np.float32]:
+    model, tokenizer = crossencoder.load(folder)
+    pairs = [(each.query, one.passage) for each in lists for one in each.candidates]
+    queries, passages = zip(*pairs, strict=True)
+    return logits(model, reader(tokenizer, 32), queries, passages)
+
+
+def test_it_ranks_and_classifies(trained: Path) -> None:
+    given = scores(trained / "checkpoint", graded())
+    grades = [int(one.grade or 0) for each in graded() for one in each.candidates]
+    assert (given.argmax(axis=1) == grades).mean() > 0.9
+    ranked = (given @ np.array(crossencoder.READOUT)).reshape(-1, len(GRADED))
+    assert (ranked.argmax(axis=1) == 0).all()
+
+
+def test_a_pair_scores_the_same_alone(trained: Path) -> None:
+    together = scores(trained / "checkpoint", graded())
+    alone = scores(trained / "checkpoint", graded()[:1])
+    assert np.abs(together[: len(alone)] - alone).max() < 1e-4
+    assert LENGTH_STEP == 16  # what `logits` pads to, as serving does
+
+
+def test_the_record_names_everything(trained: Path) -> None:
+    written = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    (only,) = written["stages"]
+    assert written["kind"] == "reranker"
+    assert (only["lists"], only["pairs"]) == (6, 18)
+    assert only["origins"] == {"judged: a test": 18}
+    assert only["loss_last_tenth"] < only["loss_first_tenth"]
+    hashes = (trained / "training_queries.txt").read_text(encoding="ascii").split()
+    assert sorted(hashes) == sorted(query_hash(noun) for noun in NOUNS)
+    assert "licence: none" in (trained / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_second_call_trains_nothing_anew(base: Path, trained: Path) -> None:
+    before = scores(trained / "checkpoint", graded())
+    train_reranker(base, [stage(graded())], trained, max_length=32, facts={"licence": "none"})
+    assert (scores(trained / "checkpoint", graded()) == before).all()
+    with pytest.raises(TrainingError, match="--restart"):
+        train_reranker(base, [stage(graded()[:3])], trained, max_length=32)
+
+
+def test_another_base_under_the_same_name_is_refused(base: Path, tmp_path: Path) -> None:
+    copied = save_encoder(tmp_path / "tiny-bert")
+    short = stage(graded(), epochs=1)
+    train_reranker(copied, [short], tmp_path / "out", max_length=32)
+    moved = copied.rename(tmp_path / "elsewhere")
+    train_reranker(moved, [short], tmp_path / "out", max_length=32)  # the same weights go on
+    _change_weights(moved)
+    with pytest.raises(TrainingError, match="--restart"):
+        train_reranker(moved, [short], tmp_path / "out", max_length=32)
+
+
+def _change_weights(folder: Path) -> None:
+    from transformers import BertModel  # noqa: PLC0415 - heavy
+
+    model = BertModel.from_pretrained(folder)
+    with torch.no_grad():
+        model.encoder.layer[0].output.dense.bias += 0.1
+    model.save_pretrained(folder)
+
+
+def test_untrained_it_ranks_as_its_base_does(base: Path) -> None:
+    """With the gates shut, the score is the bi-encoder's cosine."""
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
+
+    model, tokenizer = crossencoder.start(str(base))
+    with torch.no_grad():
+        model.gate.fill_(-1e4)
+    pairs = [(each.query, one.passage) for each in graded() for one in each.candidates]
+    queries, passages = (list(side) for side in zip(*pairs, strict=True))
+    given = logits(model, reader(tokenizer, 32), queries, passages)
+    encoder = SentenceTransformer(str(base), device="cpu")
+    vectors = [encoder.encode(side, normalize_embeddings=True) for side in (queries, passages)]
+    cosines = (vectors[0] * vectors[1]).sum(axis=1)
+    assert given @ np.array(crossencoder.READOUT) == pytest.approx(
+        crossencoder.COSINE_SCALE * cosines, abs=1e-3
+    )
+
+
+def test_a_mined_candidate_is_a_negative_in_the_list() -> None:
+    mined = candidate("c", None, teacher=0.9, origin=Origin.MINED, weight=0.5)
+    lists = QueryList("q", "shop", (candidate("a", 3.0), candidate("b", 1.0), mined))
+    wanted = losses.target(lists)
+    assert wanted is not None
+    assert wanted.sum() == pytest.approx(1.0)
+    assert wanted[0] > wanted[1] > wanted[2] > 0
+
+
+def test_a_teacher_counts_where_it_scored_every_candidate() -> None:
+    taught = [candidate(text, 0.0, teacher=value) for text, value in (("a", 0.0), ("b", -0.7))]
+    wanted = losses.target(QueryList("q", "shop", tuple(taught)))
+    assert wanted is not None
+    assert wanted.tolist() == pytest.approx([0.881, 0.119], abs=1e-3)
+    alike = [candidate(text, 2.0) for text in "ab"]
+    assert losses.target(QueryList("q", "shop", tuple(alike))) is None
+    assert losses.target(QueryList("q", "shop", (candidate("a", 3.0),))) is None
+
+
+def test_labels_nobody_trusts_move_nothing() -> None:
+    lists = QueryList("q", "shop", (candidate("a", 3.0, weight=0), candidate("b", 0.0, weight=0)))
+    assert losses.target(lists) is None
+    assert losses.classification(torch.randn(2, 4), [3, 0], [0.0, 0.0]).item() == 0.0
+
+
+def test_temperature_is_found() -> None:
+    generator = np.random.default_rng(3)
+    true = generator.normal(size=(4000, 4)).astype(np.float32)
+    grades = (true + generator.gumbel(size=true.shape)).argmax(axis=1)  # drawn from their softmax
+    assert fit_temperature(true * 2.5, grades) == pytest.approx(2.5, rel=0.1)
