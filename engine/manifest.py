@@ -17,7 +17,7 @@ from engine.errors import (
     SnapshotSchemaError,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a snapshot written before can no longer be read."""
 
 MANIFEST = "manifest.json"

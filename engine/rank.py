@@ -48,6 +48,7 @@ class CandidateRanker:
         self._snapshot = snapshot
         self._settings = settings
         self._columns: dict[str, Column] = {}
+        self._measures = (self._numbers, self._likeness, snapshot.shelves.likeness)
 
     def warm_up(self) -> None:
         """Load now what the first search would have to.
@@ -57,14 +58,14 @@ class CandidateRanker:
         """
         if self._snapshot.ranking is not None:
             self._snapshot.ranking.load()
-        if self._snapshot.reranker is not None:
+        if self._settings.rerank and self._snapshot.reranker is not None:
             self._snapshot.reranker.classify(["warm up"], ["warm up"])
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
         words = self._word_scores(answer.query.text) if self._reads_words() else None
         pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, words)
-        answer.pool = Signals(rows, keyword, cosine, pool, self._numbers)
+        answer.pool = Signals(rows, keyword, cosine, pool, *self._measures)
         ranker = self._ranker(Stage.FUSED)
         if ranker is None:
             scores = fuse(keyword, cosine)
@@ -154,7 +155,7 @@ class CandidateRanker:
             keyword[~inside] = self._snapshot.lexical.score(text, others)
             (vector,) = self._snapshot.encoder.encode_queries([text])
             cosine[~inside] = self._snapshot.dense.score(vector, others)
-        return Signals(rows, keyword, cosine, pool.pool, self._numbers)
+        return Signals(rows, keyword, cosine, pool.pool, *self._measures)
 
     def _classify(
         self,
@@ -210,6 +211,17 @@ class CandidateRanker:
         if name not in self._columns:
             self._columns[name] = self._snapshot.facets.numbers(name)
         return self._columns[name]
+
+    def _likeness(self, rows: Rows, among: Rows) -> Scores:
+        """Mean cosine of each row to those `among`, itself left out; (rows,)."""
+        if not len(among):
+            return np.zeros(len(rows), dtype=np.float32)
+        total = self._snapshot.vectors[among].astype(np.float32).sum(axis=0)
+        inside = np.isin(rows, among)
+        others = np.maximum(len(among) - inside, 1).astype(np.float32)
+        summed = self._snapshot.dense.score(total, rows) - inside.astype(np.float32)
+        mean: Scores = summed / others
+        return mean
 
     def _sort(self, rows: Rows, scores: Scores) -> Ranking:
         return Ranking.sort(rows, scores, self._snapshot.id_rank)

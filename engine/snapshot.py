@@ -7,6 +7,7 @@ id_rank.npy        int32 (products,): the product id's place in ascending order
 vectors.npy        float16 (products, dim): the truth that dense indexes are derived from
 lexical/           the keyword index
 facets/            what filters read
+shelves/           where in the categories each product stands
 models/encoder/    the serving model the vectors were made with, and its tokenizer
 models/reranker/   the cross-encoder, where the shop has one
 ranking/           the learned final ranking, where one was trained
@@ -32,6 +33,7 @@ from engine.retrieval.dense import ExactIndex, StoredVectors, open_vectors
 from engine.retrieval.facets import Facets
 from engine.retrieval.lexical import LexicalIndex
 from engine.retrieval.ranking import FittedOn, LearnedRanking, RankingInfo, load_ranking
+from engine.retrieval.shelves import Shelves
 
 
 class Snapshot:
@@ -98,6 +100,11 @@ class Snapshot:
     def facets(self) -> Facets:
         """What filters read."""
         return Facets(self.folder / "facets", len(self))
+
+    @cached_property
+    def shelves(self) -> Shelves:
+        """Which shelf each product stands on."""
+        return Shelves(self.folder / "shelves", len(self))
 
     @cached_property
     def encoder(self) -> Encoder:

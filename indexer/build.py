@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
+from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
 from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, read_model_info
@@ -22,7 +22,13 @@ from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.dense import create_vectors, open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
-from engine.retrieval.ranking import FittedOn, RankingInfo, read_ranking_info
+from engine.retrieval.ranking import (
+    SHIPPED_RANKING,
+    FittedOn,
+    RankingInfo,
+    read_ranking_info,
+)
+from engine.retrieval.shelves import ShelfBuilder
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, check_ranking
@@ -46,7 +52,8 @@ class IndexOptions:
     strict: bool = False
     encoder: Path = SHIPPED_ENCODER
     reranker: Path | None = None
-    ranking: Path | None = None
+    ranking: Path | None = SHIPPED_RANKING
+    """The one that ships is left out where it was fitted on other models; another is refused."""
     threads: int = 0
 
 
@@ -194,7 +201,12 @@ def adopt_ranking(
         lexical=FINGERPRINT,
         reranker=None if reranker is None else reranker.fingerprint,
     )
-    check_ranking(info, here)
+    try:
+        check_ranking(info, here)
+    except ModelError:
+        if source == SHIPPED_RANKING:  # nobody asked for it
+            return None
+        raise
     shutil.copytree(source, folder / "ranking")
     return ranking_entry(info)
 
@@ -212,6 +224,7 @@ def model_entry(info: ModelInfo) -> ModelEntry:
 def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
     """Write product store, keyword index and facet columns in one pass; returns the count."""
     facets = FacetBuilder(folder / "facets")
+    shelves = ShelfBuilder(folder / "shelves")
     count = 0
     with (
         closing(ProductStoreBuilder(folder / "products.sqlite")) as store,
@@ -223,12 +236,14 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
             with keyword_faults():
                 lexical.add(row, product)
             facets.add(row, product)
+            shelves.add(product.category)
             count += 1
             advance(1)
         store.finish()
         with keyword_faults():
             lexical.finish()
     facets.finish()
+    shelves.finish()
     return count
 
 

@@ -58,7 +58,8 @@ def index(
         Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
     ] = None,
     ranking: Annotated[
-        Path | None, typer.Option(help="Final ranking, as `daogou train ranking` writes it.")
+        Path | None,
+        typer.Option(help="Final ranking, as `daogou train ranking` writes it, instead of ours."),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
@@ -74,7 +75,7 @@ def index(
         strict=strict,
         encoder=encoder or defaults.encoder,
         reranker=reranker,
-        ranking=ranking,
+        ranking=ranking or defaults.ranking,
         threads=threads,
     )
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())

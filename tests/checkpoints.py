@@ -47,7 +47,7 @@ def _save(folder: Path, architecture: Any, options: dict[str, Any]) -> Path:  # 
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
-        initializer_range=0.2,
+        initializer_range=0.1,
         **options,
     )
     architecture(config).save_pretrained(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.build import index_catalog
+from indexer.build import IndexOptions, index_catalog
 from tests.shop import write_catalog
 
 REPOSITORY = Path(__file__).parent.parent
@@ -59,7 +59,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def shop_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that serves the small shop, indexed with the shipped encoder. Do not write to it."""
+    """The small shop, indexed with the shipped encoder and nothing more. Do not write to it."""
     folder = tmp_path_factory.mktemp("shop")
-    index_catalog(write_catalog(folder / "catalog.jsonl"), folder / "store")
+    bare = IndexOptions(reranker=None, ranking=None)
+    index_catalog(write_catalog(folder / "catalog.jsonl"), folder / "store", bare)
     return folder / "store"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import ModelError
 from engine.models.folder import RerankerInfo, read_model_info
 from engine.models.runtime import Session
-from engine.models.tokenizer import load_tokenizer
+from engine.models.tokenizer import PairTokenizer, load_tokenizer
 from engine.types import Relevance
 
 
@@ -21,7 +21,9 @@ class TransformerReranker:
     def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
         self.info = info
         self._columns = _columns(folder, info.labels)
-        self._tokenizer = load_tokenizer(folder, info.max_length)
+        self._tokenizer = PairTokenizer(
+            load_tokenizer(folder, info.max_length), info.max_length, info.passage_length
+        )
         self._session = Session(folder, max_length=info.max_length, threads=threads)
         if self._session.width != len(Relevance):
             raise ModelError(
@@ -48,8 +50,7 @@ class TransformerReranker:
         Raises:
             ValueError: queries and passages differ in number.
         """
-        pairs = list(zip(queries, passages, strict=True))
-        logits = self._session.run(self._tokenizer.encode_batch(pairs))
+        logits = self._session.run(self._tokenizer.encode(queries, passages))
         return softmax(logits[:, self._columns] / self.info.temperature)  # (pairs, 4)
 
 

@@ -22,6 +22,11 @@ Column = NDArray[np.float32]
 GAINS = np.array([0.0, 0.01, 0.1, 1.0], dtype=np.float32)
 """What a product of each class is worth, grade 0 to 3 (ESCI's task 1, Reddy et al. 2022)."""
 
+FEEDBACK = 5
+"""How many of the best by untuned fusion the others' vectors are compared with."""
+SHELF_FEEDBACK = 10
+"""How many of them the others' shelves are compared with."""
+
 _GRADES = np.arange(4, dtype=np.float32)
 _ODDS = np.array([-1.0, -0.33, 0.33, 1.0], dtype=np.float32)
 _LEAST_P = 1e-6  # int8 rounds some probabilities to 0
@@ -63,6 +68,10 @@ class Signals:
     pool: Pool
     numbers: Callable[[str], Column]
     """A numeric field of every product of the snapshot, NaN where unknown."""
+    likeness: Callable[[Rows, Rows], Scores]
+    """Mean cosine of each of some products to those of a second set, itself left out."""
+    nearness: Callable[[Rows, Rows], Scores]
+    """The same of their shelves: see `Shelves.likeness`."""
     probabilities: NDArray[np.float32] | None = None
     """The reranker's, shape (n, 4); None before it ran."""
     head: int = 0
@@ -91,6 +100,24 @@ class Signals:
         if self.probabilities is None:
             raise ValueError("these candidates were not reranked")
         return self.probabilities
+
+    @property
+    def feedback(self) -> Column:
+        """Likeness to the best by untuned fusion: 0 for the likest of the typical candidates.
+
+        Pseudo-relevance feedback on vectors (Li et al. 2023): what is right for the query looks
+        like what else is right for it.
+        """
+        typical = self.pool.typical
+        best = typical[:FEEDBACK]
+        return from_best(self.likeness(self.rows, best), self.likeness(typical, best))
+
+    @property
+    def shelf(self) -> Column:
+        """Nearness to the shelves of the best by untuned fusion, less that of the nearest."""
+        best = self.pool.typical[:SHELF_FEEDBACK]
+        own = self.nearness(self.rows, best)
+        return own - _best(self.nearness(best, best))
 
     def number(self, name: str) -> Column:
         """A numeric field of the candidates, NaN where unknown."""
@@ -140,6 +167,8 @@ FEATURES: tuple[Feature, ...] = (
             from_best(s.keyword, s.pool.keyword) + DENSE_WEIGHT * from_best(s.cosine, s.pool.cosine)
         ),
     ),
+    Feature("feedback", lambda s: s.feedback),
+    Feature("shelf", lambda s: s.shelf),
     Feature("gain", lambda s: _by_row(s.classes, GAINS), reranked=True),
     Feature("grade", lambda s: _by_row(s.classes, _GRADES), reranked=True),
     Feature("logit", lambda s: s.odds, reranked=True),
@@ -157,13 +186,15 @@ class Statistic(NamedTuple):
     """One number of a query, read off its candidates."""
 
     name: str
-    compute: Callable[[Signals], float]
+    compute: Callable[[Signals], float | np.float32]
     reranked: bool = False
 
 
 STATISTICS: tuple[Statistic, ...] = (
     Statistic("words_found", lambda s: _mean(s.pool.words > 0)),
-    Statistic("words_covered", lambda s: _best(s.pool.keyword) / max(float(s.pool.words.sum()), 1)),
+    Statistic(
+        "words_covered", lambda s: float(_best(s.pool.keyword)) / max(float(s.pool.words.sum()), 1)
+    ),
     Statistic("best_keyword", lambda s: float(np.log1p(_best(s.pool.keyword)))),
     Statistic("best_cosine", lambda s: _best(s.pool.cosine)),
     Statistic("best_exact", lambda s: _best(s.classes[: s.head, 3]), reranked=True),
@@ -173,8 +204,8 @@ STATISTICS: tuple[Statistic, ...] = (
 """Every statistic a cut-off may read."""
 
 
-def _best(values: Column) -> float:
-    return float(values.max()) if len(values) else 0.0
+def _best(values: Column) -> np.float32:
+    return np.float32(values.max() if len(values) else 0)
 
 
 def _mean(values: NDArray[np.bool_]) -> float:

@@ -27,6 +27,8 @@ from engine.retrieval.features import FEATURES, GAINS, STATISTICS, Column
 from engine.types import Scores, Stage
 
 INFO_FILE = "ranking.json"
+SHIPPED_RANKING = Path(__file__).parents[1] / "models" / "shipped" / "ranking"
+"""The final ranking that comes with daogou, fitted on the encoder beside it."""
 
 _CURE = "Train it again: daogou train ranking --store STORE"
 

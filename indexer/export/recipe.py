@@ -29,7 +29,7 @@ from engine.models.folder import (
 )
 from engine.models.reranker import load_reranker, softmax
 from engine.models.runtime import LENGTH_STEP
-from engine.models.tokenizer import load_tokenizer
+from engine.models.tokenizer import PairTokenizer, load_tokenizer
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
 from indexer.evaluate.seen import TRAINING_QUERIES
@@ -99,7 +99,10 @@ def export_encoder(
     with training_libraries():
         checkpoint, pooling = load_bi_encoder(str(base))
         with _aside(out) as folder:
-            _write_files(folder, checkpoint, used, max_length, precision)
+            _write_tokenizer(folder, checkpoint, max_length)
+            tokenizer = load_tokenizer(folder, max_length)
+            sequences = tokenizer.encode_batch(used)
+            write_graph(folder / GRAPH_FILE, checkpoint.module, sequences, precision)
             info = EncoderInfo(
                 name=name or Path(base).name,
                 dim=checkpoint.width,
@@ -110,9 +113,7 @@ def export_encoder(
                 max_length=max_length,
                 precision=precision,
             )
-            expected = run_torch(
-                checkpoint.module, load_tokenizer(folder, max_length).encode_batch(held_out)
-            )
+            expected = run_torch(checkpoint.module, tokenizer.encode_batch(held_out))
             _write_info(folder, info)
             unprefixed = [text.removeprefix(passage_prefix) for text in held_out]
             cosines = (load_encoder(folder).encode_passages(unprefixed) * expected).sum(axis=1)
@@ -162,22 +163,26 @@ def export_reranker(
         checkpoint, own_labels = load_cross_encoder(str(base))
         with _aside(out) as folder:
             classes = _four_classes(base, labels or own_labels, len(own_labels))
-            _write_files(folder, checkpoint, used, max_length, precision)
+            _write_tokenizer(folder, checkpoint, max_length)
+            alone = _passage_length(checkpoint, max_length)
+            tokenizer = PairTokenizer(load_tokenizer(folder, max_length), max_length, alone)
+            sequences = tokenizer.encode(*zip(*used, strict=True))
+            graph = folder / GRAPH_FILE
+            write_graph(graph, checkpoint.module, sequences, precision, narrow=True)
             info = RerankerInfo(
                 name=name or Path(base).name,
                 labels=classes,
                 temperature=temperature,
+                passage_length=alone,
                 **_common(folder, base, checkpoint, provenance),
                 max_length=max_length,
                 precision=precision,
             )
-            logits = run_torch(
-                checkpoint.module, load_tokenizer(folder, max_length).encode_batch(held_out)
-            )
+            queries, passages = zip(*held_out, strict=True)
+            logits = run_torch(checkpoint.module, tokenizer.encode(queries, passages))
             _write_info(folder, info)
             columns = [classes.index(relevance.name.lower()) for relevance in Relevance]
             expected = softmax(logits[:, columns] / temperature)
-            queries, passages = zip(*held_out, strict=True)
             shifts = np.abs(load_reranker(folder).classify(queries, passages) - expected)
             loss = {"shift_max": float(shifts.max()), "shift_mean": float(shifts.mean())}
             if loss["shift_max"] > MAX_SHIFT:
@@ -203,14 +208,8 @@ def _split(texts: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     return distinct[:half], distinct[half : half + MOST_HELD_OUT]
 
 
-def _write_files(
-    folder: Path,
-    checkpoint: Checkpoint,
-    used: Sequence[Any],
-    max_length: int,
-    precision: Precision,
-) -> None:
-    """Write tokenizer, graph and weights."""
+def _write_tokenizer(folder: Path, checkpoint: Checkpoint, max_length: int) -> None:
+    """Write the tokenizer, once it is sure that the model can read so many tokens."""
     if max_length % LENGTH_STEP or not 0 < max_length <= checkpoint.positions:
         raise ModelError(
             f"a maximum length of {max_length} does not fit: give a multiple of {LENGTH_STEP} "
@@ -220,8 +219,15 @@ def _write_files(
     cleaned.no_padding()
     cleaned.no_truncation()
     cleaned.save(str(folder / TOKENIZER_FILE), pretty=False)
-    sequences = load_tokenizer(folder, max_length).encode_batch(used)
-    write_graph(folder / GRAPH_FILE, checkpoint.module, sequences, precision)
+
+
+def _passage_length(checkpoint: Checkpoint, max_length: int) -> int | None:
+    """Tokens read of a passage, where the model reads it alone first."""
+    if not checkpoint.reads_apart:
+        return None
+    from indexer.train.crossencoder import passage_length  # noqa: PLC0415 - needs torch
+
+    return passage_length(max_length)
 
 
 def _common(

@@ -23,8 +23,10 @@ from indexer.progress import Advance
 
 B = TypeVar("B")
 
-GATE_SPEED = 50.0
-"""How much faster than weights the gates of a cross-encoder learn: they are single numbers."""
+FRESH = ("gate", "importance.", "classifier.")
+"""Beginnings of the names of parameters that a cross-encoder does not bring with it."""
+FRESH_SPEED = 20.0
+"""How much faster than the others those learn: at the others' rate they stay what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +124,12 @@ def fit(
             numbers.
     """
     torch.manual_seed(seed)
-    gates = [p for name, p in module.named_parameters() if name == "gate" and p.requires_grad]
-    others = [p for name, p in module.named_parameters() if name != "gate" and p.requires_grad]
-    before = [parameter.detach().clone() for parameter in others + gates]
+    learnt = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    fresh = [p for name, p in learnt if name.startswith(FRESH)]
+    others = [p for name, p in learnt if not name.startswith(FRESH)]
+    before = [parameter.detach().clone() for parameter in others + fresh]
     rate = plan.learning_rate
-    groups = [{"params": others, "lr": rate}, {"params": gates, "lr": rate * GATE_SPEED}]
+    groups = [{"params": others, "lr": rate}, {"params": fresh, "lr": rate * FRESH_SPEED}]
     optimiser = torch.optim.AdamW(
         [group for group in groups if group["params"]], weight_decay=plan.weight_decay, fused=True
     )
@@ -148,7 +151,7 @@ def fit(
             )
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call,unused-ignore]
-        torch.nn.utils.clip_grad_norm_(others + gates, plan.clip)
+        torch.nn.utils.clip_grad_norm_(others + fresh, plan.clip)
         optimiser.step()
         schedule.step()
         losses.append(value.item())
@@ -160,7 +163,7 @@ def fit(
     fitted.seconds = spent + time.monotonic() - started
     _save(checkpoint, run, fitted)
     with torch.no_grad():  # after saving: what is gone on from is drawn back once, at its end
-        for parameter, first in zip(others + gates, before, strict=True):
+        for parameter, first in zip(others + fresh, before, strict=True):
             parameter.lerp_(first, plan.keep)
     module.eval()
     return fitted

@@ -33,7 +33,7 @@ ENCODER_STAGES = (
     StageSettings("gold", ("gold",), 1, 2e-5, contrastive=0.5, keep=0.5),
 )
 
-RERANKER_LENGTH = 64
+RERANKER_LENGTH = 80
 RERANKER_STAGES = (
     StageSettings("machine", ("machine", "records"), 1, 5e-5, classes=1.0),
     StageSettings("gold", ("gold",), 1, 5e-5, classes=1.0),

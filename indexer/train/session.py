@@ -52,6 +52,8 @@ class Job:
     matryoshka: tuple[int, ...] = ()
     threads: int = 0
     amounts: Amounts = recipe.AMOUNTS
+    calibration: float = recipe.CALIBRATION
+    """Share of judged queries that a reranker is calibrated on instead of trained."""
     without: tuple[str, ...] = ()
     """Texts of queries that nothing is to be learnt from."""
 
@@ -103,7 +105,7 @@ def train(job: Job, gathered: Gathered, progress: Progress) -> Path:
         )  # fmt: skip
     from indexer.train.reranker import train_reranker  # noqa: PLC0415 - heavy
 
-    trained, kept = hold_out(gathered.gold, recipe.CALIBRATION, job.seed)
+    trained, kept = hold_out(gathered.gold, job.calibration, job.seed)
     return train_reranker(
         base, _stages(job, replace(gathered, gold=trained)), job.out,
         max_length=job.max_length, seed=job.seed, progress=progress, facts=gathered.facts,
@@ -184,8 +186,9 @@ def index(
     """An engine over the snapshot of a catalog in `work`, indexed if it was not before."""
     store = work / "stores" / entry.name
     options = IndexOptions(
-        layout=entry.layout, mapping=entry.map, encoder=encoder, reranker=reranker, threads=threads
-    )
+        layout=entry.layout, mapping=entry.map, encoder=encoder, reranker=reranker, ranking=None,
+        threads=threads,
+    )  # fmt: skip
     models = [state_of(folder) for folder in (encoder, reranker) if folder]
     made_with = [state_of(entry.products), entry.layout, dict(entry.map), models]
     Steps(work / "steps", say).run(

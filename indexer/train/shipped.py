@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def restore(kind: str, out: Path, folder: Path | None = None) -> Path:
     return out
 
 
-def _transformer(restored: Restored) -> torch.nn.Module:
+def _transformer(restored: Restored) -> Any:  # noqa: ANN401 - transformers is not typed
     """A BERT with these weights."""
     from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy
 
@@ -91,19 +92,19 @@ def _transformer(restored: Restored) -> torch.nn.Module:
     lost = [name for name in left if not name.endswith((".bias", "LayerNorm.weight"))]
     if lost or unknown:
         raise ModelError(f"what ships is no BERT: {', '.join([*lost, *unknown][:3])}")
-    transformer: torch.nn.Module = model.eval()
-    return transformer
+    return model.eval()
 
 
-def _cross_encoder(restored: Restored, transformer: torch.nn.Module) -> crossencoder.CrossEncoder:
-    model = crossencoder.CrossEncoder(transformer)
-    if len(restored.gates) != len(model.gate):
+def _cross_encoder(restored: Restored, transformer: Any) -> crossencoder.CrossEncoder:  # noqa: ANN401
+    gates = [gate for gate in restored.gates if gate > crossencoder.APART]
+    model = crossencoder.CrossEncoder(transformer, len(restored.gates) - len(gates))
+    if not gates or len(restored.gates) != transformer.config.num_hidden_layers:
         raise ModelError("what ships is no cross-encoder of `daogou train`: name a base")
     with torch.no_grad():
-        model.gate.copy_(torch.tensor(restored.gates))
-        model.classifier.weight.copy_(torch.from_numpy(restored.weights["classifier.weight"]))
-        if "classifier.bias" in restored.weights:
-            model.classifier.bias.copy_(torch.from_numpy(restored.weights["classifier.bias"]))
+        model.gate.copy_(torch.tensor(gates))
+        for name, parameter in model.named_parameters():
+            if name.startswith(("classifier.", "importance.")) and name in restored.weights:
+                parameter.copy_(torch.from_numpy(restored.weights[name]).reshape(parameter.shape))
     return model
 
 

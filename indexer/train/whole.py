@@ -18,7 +18,7 @@ from engine.search import SearchEngine
 from engine.text import passage
 from indexer.progress import Progress
 from indexer.train import recipe
-from indexer.train.gather import Gathered, gather
+from indexer.train.gather import Amounts, Gathered, gather
 from indexer.train.makers import Searching
 from indexer.train.session import Job, Kind, index, libraries, restart, train
 from indexer.train.sources import CatalogEntry, Sources, read_products, read_unlabelled
@@ -121,9 +121,13 @@ class Whole:
         self._export_bi_encoder(str(self._out / "encoder" / "checkpoint"), "encoder-int8")
 
     def _train_reranker(self) -> None:
+        # Nor does the reranker learn from it, which gained nothing (docs/log.md): it is calibrated
+        # on it, and the final ranking may then trust its word on judged queries.
         base = str(self._out / "encoder" / "checkpoint")
-        gathered = self._gather("encoder-int8")
-        train(self._job("reranker", base, recipe.RERANKER_LENGTH), gathered, self._progress)
+        gathered = gather(self._sources, {}, Amounts(real=0, pseudo=0, mined=0), seed=self._seed)
+        gathered = replace(gathered, gold=[each for each in gathered.gold if each.classes])
+        job = replace(self._job("reranker", base, recipe.RERANKER_LENGTH), calibration=1.0)
+        train(job, gathered, self._progress)
 
     def _export_reranker(self) -> None:
         from indexer.export.recipe import export_reranker  # noqa: PLC0415 - heavy

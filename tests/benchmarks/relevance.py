@@ -4,10 +4,11 @@
         --store esci=STORE --store icecat=STORE --out FOLDER
 
 `CHECKPOINT` is a cross-encoder that saw no judged query (`daogou train reranker` without gold). It
-is trained on the judged queries of all folds but one and asked about those of that one; then on
-one catalog's and asked about the other's. Written to the folder: `pairs.parquet`, one row a pair of
-the head of the fused ranking or of the judgments, with what every stage and every training gave it.
-Each training goes on after a kill.
+is trained on the judged queries of all folds but one and asked about those of that one; with
+`--transfer`, then on one catalog's and asked about the other's. Written to the folder:
+`pairs.parquet`, one row a pair of the head of the fused ranking or of the judgments, with the
+logits every training gave it (`none_0` to `none_3`, `gold_…`, `transfer_…`). Each training goes on
+after a kill. `relevance_report` makes figures of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from engine.search import SearchEngine
 from engine.text import passage
@@ -30,8 +32,9 @@ from indexer.train.crossencoder import load
 from indexer.train.judgments import from_labels, from_qrels
 from indexer.train.lists import Origin, QueryList
 from indexer.train.mine import exclude, hard_negatives, held_out
+from indexer.train.recipe import RERANKER_LENGTH
 from indexer.train.record import Stage
-from indexer.train.reranker import logits, reader, train_reranker
+from indexer.train.reranker import Texts, reader, train_reranker
 
 DEPTH = 50
 CATALOGS = {"esci": True, "icecat": False}
@@ -79,9 +82,48 @@ def pairs(catalog: str, engine: SearchEngine, judged: JudgedQueries, folds: int)
     return pd.DataFrame(rows)
 
 
-def gold_stage(lists: Iterable[QueryList], replay: Sequence[QueryList]) -> Stage:
+def gold_stage(lists: Iterable[QueryList], replay: Sequence[QueryList], epochs: int) -> Stage:
     """Judged lists, and some machine-judged ones so that they are not forgotten."""
-    return Stage("gold", [*lists, *replay], learning_rate=5e-5, classes=1.0)
+    return Stage("gold", [*lists, *replay], epochs=epochs, learning_rate=5e-5, classes=1.0)
+
+
+class Trials:
+    """Trainings from one checkpoint, and what they say of the table's pairs."""
+
+    def __init__(self, options: Any, table: pd.DataFrame, texts: dict[str, dict[str, str]]) -> None:  # noqa: ANN401
+        self._options = options
+        self._table = table
+        self._passages = [texts[row.catalog][row.product_id] for row in table.itertuples()]
+        model, tokenizer = load(options.base)
+        self._read = Texts(model, reader(tokenizer, options.max_length), Bars())
+        self._read.read(table["query"].tolist(), self._passages)
+
+    def train(self, name: str, lists: list[QueryList], replay: list[QueryList]) -> Path:
+        """The checkpoint trained on these judged lists."""
+        return train_reranker(
+            self._options.base,
+            [gold_stage(lists, replay, self._options.epochs)],
+            self._options.out / name,
+            max_length=self._options.max_length,
+            progress=Bars(),
+            texts=self._read,
+        )
+
+    def ask(self, checkpoint: Path, name: str, rows: Any) -> None:  # noqa: ANN401
+        """Write the logits of these rows into the table, and the table to disk."""
+        model, _ = load(checkpoint)
+        model.eval()
+        found = np.empty((len(rows), 4))
+        with Bars().step(name, len(rows)) as advance, torch.inference_mode():
+            for start in range(0, len(rows), 64):
+                part = rows[start : start + 64]
+                queries = self._table.loc[part, "query"].tolist()
+                passages = [self._passages[place] for place in part]
+                found[start : start + 64] = self._read.logits(model, queries, passages).numpy()
+                advance(len(part))
+        for place in range(4):
+            self._table.loc[rows, f"{name}_{place}"] = found[:, place]
+        self._table.to_parquet(self._options.out / "pairs.parquet")
 
 
 def main() -> None:
@@ -90,10 +132,12 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--store", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--max-length", type=int, default=64)
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--max-length", type=int, default=RERANKER_LENGTH)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=5, help="0 only asks the base")
     parser.add_argument("--transfer", action="store_true")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     stores = dict(given.split("=", 1) for given in options.store)
     engines = {name: SearchEngine.open(Path(stores[name])) for name in CATALOGS}
     texts = {name: passages_of(engine) for name, engine in engines.items()}
@@ -101,15 +145,11 @@ def main() -> None:
     for name, classes in CATALOGS.items():
         files = options.data / name / "queries.tsv", options.data / name / "qrels.txt"
         judged = read_judged_queries(*files)
-        tables.append(pairs(name, engines[name], judged, options.folds))
+        tables.append(pairs(name, engines[name], judged, max(options.folds, 1)))
         lists = from_qrels(name, texts[name], *files, classes=classes)
         gold[name] = hard_negatives(engines[name], lists, seed=0)
-        machine = from_labels(
-            name,
-            texts[name],
-            options.data / "machine_judged" / "judgments.parquet",
-            origin=Origin.MACHINE,
-        )
+        labels = options.data / "machine_judged" / "judgments.parquet"
+        machine = from_labels(name, texts[name], labels, origin=Origin.MACHINE)
         machine = exclude(machine, held_out(judged.texts.values()))
         replay += Random(0).sample(machine, 60)
     table = pd.concat(tables, ignore_index=True)
@@ -118,51 +158,15 @@ def main() -> None:
         for row in table.drop_duplicates(["catalog", "query_id"]).itertuples()
     }
     everything = [each for lists in gold.values() for each in lists]
-    ask(options, table, texts, options.base, name="none", rows=table.index)
+    trials = Trials(options, table, texts)
+    trials.ask(options.base, "none", table.index)
     for fold in range(options.folds):
         seen = [each for each in everything if folds[each.catalog, each.query] != fold]
-        checkpoint = train(options, f"fold-{fold}", seen, replay)
-        ask(options, table, texts, checkpoint, name="gold", rows=table.index[table.fold == fold])
+        checkpoint = trials.train(f"fold-{fold}", seen, replay)
+        trials.ask(checkpoint, "gold", table.index[table.fold == fold])
     for name in CATALOGS if options.transfer else ():
-        checkpoint = train(options, f"only-{name}", gold[name], replay)
-        ask(
-            options,
-            table,
-            texts,
-            checkpoint,
-            name="transfer",
-            rows=table.index[table.catalog != name],
-        )
-    table.to_parquet(options.out / "pairs.parquet")
-
-
-def train(options: Any, name: str, lists: list[QueryList], replay: list[QueryList]) -> Path:  # noqa: ANN401
-    return train_reranker(
-        options.base,
-        [gold_stage(lists, replay)],
-        options.out / name,
-        max_length=options.max_length,
-        progress=Bars(),
-    )
-
-
-def ask(
-    options: Any,  # noqa: ANN401
-    table: pd.DataFrame,
-    texts: dict[str, dict[str, str]],
-    checkpoint: Path,
-    *,
-    name: str,
-    rows: Any,  # noqa: ANN401
-) -> None:
-    """Write the logits of these rows into the table, and the table aside."""
-    model, tokenizer = load(checkpoint)
-    chosen = table.loc[rows]
-    passages = [texts[row.catalog][row.product_id] for row in chosen.itertuples()]
-    given = logits(model, reader(tokenizer, options.max_length), chosen["query"].tolist(), passages)
-    for place in range(given.shape[1]):
-        table.loc[rows, f"{name}_{place}"] = given[:, place].astype(np.float64)
-    table.to_parquet(options.out / "pairs.part.parquet")
+        checkpoint = trials.train(f"only-{name}", gold[name], replay)
+        trials.ask(checkpoint, "transfer", table.index[table.catalog != name])
 
 
 if __name__ == "__main__":

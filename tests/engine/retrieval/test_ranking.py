@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from engine.retrieval.ranking import (
     fingerprint_of,
     load_ranking,
 )
-from engine.types import Stage
+from engine.types import Rows, Scores, Stage
 from tests.rankings import cutoff, info_for, stage_model, weighed, write_ranking
 
 FITTED_ON = FittedOn(encoder="e", lexical="l", reranker="r")
@@ -49,12 +50,19 @@ def floats(*values: float) -> Column:
     return np.array(values, dtype=np.float32)
 
 
+def likeness(rows: Rows, among: Rows) -> Scores:
+    """The nearer two row numbers, the liker the products."""
+    distances = np.abs(rows[:, None] - among[None, :]).sum(axis=1)
+    others = len(among) - np.isin(rows, among)
+    return np.asarray(1 - distances / np.maximum(others, 1) / 10, dtype=np.float32)
+
+
 @pytest.fixture
 def signals() -> Signals:
     rows = np.arange(4)
     keyword, cosine = floats(8, 4, 0, 2), floats(0.5, 0.9, 0.1, 0.3)
     pool = make_pool(rows, keyword, cosine, np.arange(4, dtype=np.int32), floats(5, 0, 3))
-    return Signals(rows, keyword, cosine, pool, numbers)
+    return Signals(rows, keyword, cosine, pool, numbers, likeness, likeness)
 
 
 CLASSES = np.array(
@@ -76,6 +84,19 @@ def test_features_of_retrieval(signals: Signals) -> None:
     assert all(column.dtype == np.float32 for column in values.values())
 
 
+def test_feedback_is_likeness_to_the_best_of_untuned_fusion() -> None:
+    rows = np.arange(60)
+    falling = np.linspace(1, 0, 60, dtype=np.float32)
+    pool = make_pool(rows, falling, falling, np.arange(60, dtype=np.int32))
+    given = Signals(rows, falling, falling, pool, numbers, likeness, likeness)
+    values = compute_features(given, ["feedback"])["feedback"]
+    # Distances to rows 0 to 4: the sum of 2 is 6 over four others, of 49, the 50th, 235 over five.
+    assert values[2] == 0.0
+    assert values[49] == pytest.approx(-1.0)
+    assert values[5] == pytest.approx(-(15 / 5 - 6 / 4) / (235 / 5 - 6 / 4), abs=1e-5)
+    assert values[59] < -1.0
+
+
 def test_features_of_the_reranker(signals: Signals) -> None:
     values = compute_features(signals.reranked(CLASSES, head=4))
     assert set(values) == {feature.name for feature in FEATURES}
@@ -91,7 +112,7 @@ def test_features_of_the_reranker(signals: Signals) -> None:
 
 
 def test_what_is_measured_beside_the_pool_stays_on_its_scales(signals: Signals) -> None:
-    beside = Signals(np.array([0, 2]), floats(8, 16), floats(0.5, 0.9), signals.pool, numbers)
+    beside = replace(signals, rows=np.array([0, 2]), keyword=floats(8, 16), cosine=floats(0.5, 0.9))
     values = compute_features(beside, ["lexical", "cosine", "fused", "price"])
     assert values["lexical"].tolist() == [0.0, 1.0]
     assert values["cosine"] == pytest.approx([-0.5, 0.0])
@@ -106,7 +127,7 @@ def test_unknown_fields_say_nothing(signals: Signals) -> None:
     def unknown(name: str) -> Column:
         return np.full(4, np.nan, dtype=np.float32)
 
-    bare = Signals(signals.rows, signals.keyword, signals.cosine, signals.pool, unknown)
+    bare = replace(signals, numbers=unknown)
     values = compute_features(bare)
     for name in ("popularity", "rating", "price_known", "price"):
         assert values[name].tolist() == [0.0] * 4

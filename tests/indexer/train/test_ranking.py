@@ -16,6 +16,8 @@ pytest.importorskip("lightgbm")
 
 from engine.errors import ModelError, TrainingError
 from engine.manifest import ModelEntry, read_manifest, write_manifest
+from engine.retrieval.features import FEEDBACK, SHELF_FEEDBACK
+from engine.retrieval.fusion import from_best
 from engine.retrieval.ranking import FittedOn, load_ranking
 from engine.search import SearchEngine
 from engine.settings import Settings
@@ -333,6 +335,22 @@ def test_features_are_those_of_serving(reranking_store: Path) -> None:
     assert gains == pytest.approx([hit.score for hit in reranked.hits])
     (given, *_) = engine.features("kettle", ["k1", "z1"], stage=Stage.FUSED)
     assert len(given) == 2
+
+
+def test_feedback_compares_with_the_best_of_the_fusion(reranking_store: Path) -> None:
+    snapshot = Snapshot.open(SnapshotStore(reranking_store).current())
+    found = SearchEngine(snapshot, Settings()).features("kettle for coffee", stage=Stage.FUSED)
+    vectors = snapshot.vectors[found.rows].astype(np.float32)
+    cosines = vectors @ vectors[:FEEDBACK].T  # (candidates, 5); candidates are best fused first
+    means = [
+        np.mean([cosine for place, cosine in enumerate(own) if place != row])
+        for row, own in enumerate(cosines)
+    ]
+    expected = from_best(np.array(means, dtype=np.float32))
+    assert found.values["feedback"] == pytest.approx(expected, abs=5e-3)  # float16 vectors
+    nearest = snapshot.shelves.likeness(found.rows, found.rows[:SHELF_FEEDBACK])
+    assert found.values["shelf"] == pytest.approx(nearest - nearest[:SHELF_FEEDBACK].max())
+    assert np.ptp(found.values["shelf"]) > 0.3
 
 
 def test_trees_rank_as_they_did_when_they_were_fitted(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ import torch
 from indexer.train import crossencoder, losses
 from indexer.train.record import Stage
 from indexer.train.reranker import (
-    fit_temperature,
+    Texts,
+    fit_calibration,
     logits,
     reader,
     train_reranker,
@@ -92,6 +93,38 @@ def test_a_pair_scores_the_same_alone(trained: Path) -> None:
     assert LENGTH_STEP == 16  # what `logits` pads to, as serving does
 
 
+def test_what_is_kept_of_texts_gives_the_logits_of_the_pair(trained: Path) -> None:
+    """A long passage beside a short and a long query: what is kept of it fits either."""
+    model, tokenizer = crossencoder.load(trained / "checkpoint")
+    pairs = reader(tokenizer, 32)
+    queries = ["kettle", "red tent pegs for any sand or soil"]
+    passages = ["the steel kettle for travel " * 9, "the mug"]
+    texts = Texts(model, pairs)
+    texts.read(queries, passages)
+    crossed = [(query, passage) for query in queries for passage in passages]
+    sides = [list(side) for side in zip(*crossed, strict=True)]
+    with torch.inference_mode():
+        kept = texts.logits(model, *sides).numpy()
+    whole = logits(model, pairs, *sides)
+    assert np.abs(kept - whole).max() < 2e-2  # half precision
+    assert np.abs(kept[0] - kept[2]).max() > 0.05
+
+
+def test_only_upper_layers_are_learnt(base: Path, trained: Path) -> None:
+    before, _ = crossencoder.start(str(base))
+    after, _ = crossencoder.load(trained / "checkpoint")
+    assert after.apart == before.apart == 1
+    moved = {
+        name
+        for name, weights in before.transformer.state_dict().items()
+        if not torch.equal(weights, after.transformer.state_dict()[name])
+    }
+    assert moved
+    assert all(name.startswith("encoder.layer.1.") for name in moved)
+    assert not torch.equal(before.classifier.weight, after.classifier.weight)
+    assert not torch.equal(before.gate, after.gate)
+
+
 def test_the_record_names_everything(trained: Path) -> None:
     written = json.loads((trained / "training.json").read_text(encoding="utf-8"))
     (only,) = written["stages"]
@@ -133,7 +166,7 @@ def _change_weights(folder: Path) -> None:
 
 
 def test_untrained_it_ranks_as_its_base_does(base: Path) -> None:
-    """With the gates shut, the score is the bi-encoder's cosine."""
+    """With the gates shut: by the cosine of the texts, and of each query token to its likest."""
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
 
     model, tokenizer = crossencoder.start(str(base))
@@ -143,11 +176,32 @@ def test_untrained_it_ranks_as_its_base_does(base: Path) -> None:
     queries, passages = (list(side) for side in zip(*pairs, strict=True))
     given = logits(model, reader(tokenizer, 32), queries, passages)
     encoder = SentenceTransformer(str(base), device="cpu")
-    vectors = [encoder.encode(side, normalize_embeddings=True) for side in (queries, passages)]
-    cosines = (vectors[0] * vectors[1]).sum(axis=1)
-    assert given @ np.array(crossencoder.READOUT) == pytest.approx(
-        crossencoder.COSINE_SCALE * cosines, abs=1e-3
+    expected = []
+    for pair in pairs:
+        first, second = encoder.encode(list(pair), normalize_embeddings=True)
+        tokens, others = (
+            torch.nn.functional.normalize(each, dim=-1)
+            for each in encoder.encode(list(pair), output_value="token_embeddings")
+        )
+        likest = (tokens @ others.T).amax(dim=1).mean().item()
+        expected.append(crossencoder.COSINE_SCALE * (first @ second + likest) / 2)
+    assert given @ np.array(crossencoder.READOUT) == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_least_met_token_is_told(base: Path) -> None:
+    model, tokenizer = crossencoder.start(str(base))
+    with torch.no_grad():
+        model.gate.fill_(-1e4)
+        model.classifier.weight.zero_()
+        model.classifier.weight[:, -1] = 1.0  # nothing but how the worst token is met
+    both, one = logits(
+        model,
+        reader(tokenizer, 32),
+        ["red kettle", "red kettle"],
+        ["the red kettle for travel", "the kettle for travel"],
     )
+    assert both[0] > one[0]
+    assert both[0] < 1.0
 
 
 def test_a_mined_candidate_is_a_negative_in_the_list() -> None:
@@ -175,8 +229,13 @@ def test_labels_nobody_trusts_move_nothing() -> None:
     assert losses.classification(torch.randn(2, 4), [3, 0], [0.0, 0.0]).item() == 0.0
 
 
-def test_temperature_is_found() -> None:
+def test_temperature_and_biases_are_found() -> None:
     generator = np.random.default_rng(3)
     true = generator.normal(size=(4000, 4)).astype(np.float32)
     grades = (true + generator.gumbel(size=true.shape)).argmax(axis=1)  # drawn from their softmax
-    assert fit_temperature(true * 2.5, grades) == pytest.approx(2.5, rel=0.1)
+    shift = np.array([1.0, -1.0, 0.5, -0.5], dtype=np.float32)
+    found = fit_calibration((true - shift) * 2.5, grades)
+    assert found.temperature == pytest.approx(2.5, rel=0.1)
+    assert found.bias == pytest.approx((shift * 2.5).tolist(), abs=0.3)
+    given = found.probabilities((true - shift) * np.float32(2.5))
+    assert given.mean(axis=0) == pytest.approx(np.bincount(grades) / len(grades), abs=0.01)
