@@ -80,6 +80,7 @@ def train_ranking(
     scores: Path | None = None,
     features: Sequence[str] | None = None,
     progress: Progress | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> RankingReport:
     """Fit the final ranking of a store's current snapshot on judged queries; write it to `out`.
 
@@ -96,6 +97,7 @@ def train_ranking(
             taken instead of the reranker's own.
         features: which to use; all that can be had if left out.
         progress: where to report.
+        facts: lines for the card: data, licences.
 
     Raises:
         EvaluationError: queries or judgments cannot be read.
@@ -126,19 +128,24 @@ def train_ranking(
     with _aside(out) as folder:
         reports = fit.stages(folder)
         write_training_queries(folder, [judged.texts[one] for one in judged.ids])
-        info = _with_provenance(fit.info(), reports, seed, scores)
+        info = _with_provenance(fit.info(), reports, seed, scores, facts or {})
         (folder / "README.md").write_text(card(info, reports), encoding="utf-8")
         info = write_info(folder, info)
     return RankingReport(out, info, reports, time.perf_counter() - started)
 
 
 def _with_provenance(
-    info: RankingInfo, reports: Mapping[Stage, StageReport], seed: int, scores: Path | None
+    info: RankingInfo,
+    reports: Mapping[Stage, StageReport],
+    seed: int,
+    scores: Path | None,
+    given: Mapping[str, str],
 ) -> RankingInfo:
     """The info with what it was made of."""
     first = next(iter(reports.values()))
-    facts = {"queries": str(first.queries), "seed": str(seed)}
-    facts["class probabilities"] = "held out, given" if scores else "the reranker's own"
+    facts = {**given, "queries": str(first.queries), "seed": str(seed)}
+    if Stage.RERANKED in reports:
+        facts["class probabilities"] = "held out, given" if scores else "the reranker's own"
     for stage, report in reports.items():
         chosen = report.held_out.get(report.form, report.untuned)
         facts[f"{stage} nDCG@10, held out"] = f"{chosen.mean:.4f}"
@@ -268,10 +275,23 @@ def _plain(name: str) -> Weighed:
     return Weighed(names=(name,), weights=(1.0,), centre=(0.0,), scale=(1.0,))
 
 
+def _pruned(weighed: Weighed) -> Weighed:
+    """The same sum without what counts for nothing: a search need not compute it."""
+    columns = zip(
+        weighed.names, weighed.weights, weighed.centre, weighed.scale, strict=True
+    )  # fmt: skip
+    kept = [column for column in columns if column[1]]
+    if not kept:
+        return weighed
+    names, weights, centre, scale = zip(*kept, strict=True)
+    return Weighed(names=names, weights=weights, centre=centre, scale=scale)
+
+
 def _stage_model(stage: Stage, fitted: Fitted, folder: Path) -> StageModel:
     """What ranking.json says of the stage; trees are written beside it."""
     if isinstance(fitted, Linear):
-        return StageModel(linear=fitted.weighed, features=fitted.weighed.names)
+        weighed = _pruned(fitted.weighed)
+        return StageModel(linear=weighed, features=weighed.names)
     name = _TREES.format(stage=stage)
     fitted.booster.save_model(str(folder / name))
     return StageModel(trees=name, features=fitted.names)

@@ -161,6 +161,7 @@ class Whole:
             form="auto",
             seed=self._seed,
             progress=self._progress,
+            facts={f"data {entry.name}": ", ".join(filter(None, (entry.source, entry.licence)))},
         )
 
     def _job(self, kind: Kind, base: str, length: int) -> Job:
