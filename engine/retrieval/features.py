@@ -117,7 +117,7 @@ class Signals:
         """Nearness to the shelves of the best by untuned fusion, less that of the nearest."""
         best = self.pool.typical[:SHELF_FEEDBACK]
         own = self.nearness(self.rows, best)
-        return own - _best(self.nearness(best, best))
+        return own - np.float32(_best(self.nearness(best, best)))
 
     def number(self, name: str) -> Column:
         """A numeric field of the candidates, NaN where unknown."""
@@ -186,15 +186,13 @@ class Statistic(NamedTuple):
     """One number of a query, read off its candidates."""
 
     name: str
-    compute: Callable[[Signals], float | np.float32]
+    compute: Callable[[Signals], float]
     reranked: bool = False
 
 
 STATISTICS: tuple[Statistic, ...] = (
     Statistic("words_found", lambda s: _mean(s.pool.words > 0)),
-    Statistic(
-        "words_covered", lambda s: float(_best(s.pool.keyword)) / max(float(s.pool.words.sum()), 1)
-    ),
+    Statistic("words_covered", lambda s: _best(s.pool.keyword) / max(float(s.pool.words.sum()), 1)),
     Statistic("best_keyword", lambda s: float(np.log1p(_best(s.pool.keyword)))),
     Statistic("best_cosine", lambda s: _best(s.pool.cosine)),
     Statistic("best_exact", lambda s: _best(s.classes[: s.head, 3]), reranked=True),
@@ -204,8 +202,8 @@ STATISTICS: tuple[Statistic, ...] = (
 """Every statistic a cut-off may read."""
 
 
-def _best(values: Column) -> np.float32:
-    return np.float32(values.max() if len(values) else 0)
+def _best(values: Column) -> float:
+    return float(values.max()) if len(values) else 0.0
 
 
 def _mean(values: NDArray[np.bool_]) -> float:
