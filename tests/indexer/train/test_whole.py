@@ -1,0 +1,59 @@
+"""The whole recipe, step by step: what each learns from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexer.evaluate.seen import query_hash
+from indexer.progress import Silent
+from indexer.train.sources import Sources
+from tests.checkpoints import save_encoder
+from tests.shop import write_catalog
+
+pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
+
+from indexer.train.whole import Whole
+
+JUDGED = "q1 0 k1 3\nq1 0 t1 0\nq2 0 t1 3\nq2 0 m1 0\nq2 0 t2 1\n"
+LABELS = "query,product_id,label\nmug,m1,S\nmug,m2,E\nmug,t1,I\nbelt,b1,E\nbelt,h1,I\n"
+
+
+def test_the_reranker_is_calibrated_on_what_people_judged_and_learns_from_the_rest(
+    tmp_path: Path,
+) -> None:
+    write_catalog(tmp_path / "shop.jsonl")
+    for name, text in (
+        ("queries.tsv", "q1\tkettle\nq2\ttent\n"),
+        ("qrels.txt", JUDGED),
+        ("labels.csv", LABELS),
+    ):
+        (tmp_path / name).write_text(text)
+    entry = {
+        "name": "shop",
+        "products": tmp_path / "shop.jsonl",
+        "queries": tmp_path / "queries.tsv",
+        "qrels": tmp_path / "qrels.txt",
+        "labels": [{"file": tmp_path / "labels.csv", "machine_made": True}],
+    }
+    out = tmp_path / "out"
+    save_encoder(out / "encoder" / "checkpoint")
+    said: list[str] = []
+    whole = Whole(
+        Sources.model_validate({"catalog": [entry]}),
+        "a base that this step does not read",
+        out,
+        progress=Silent(),
+        say=said.append,
+    )
+    whole.run(["reranker"])
+    record = json.loads((out / "reranker" / "training.json").read_text(encoding="utf-8"))
+    (stage,) = record["stages"]
+    assert (stage["name"], stage["origins"]) == ("machine", {"machine: labels.csv": 5})
+    assert record["temperature"] not in (None, 1.0)
+    hashes = (out / "reranker" / "training_queries.txt").read_text(encoding="ascii").split()
+    assert sorted(hashes) == sorted(map(query_hash, ("mug", "belt")))
+    whole.run(["reranker"])
+    assert said[-1] == "reranker: done before"
