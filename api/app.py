@@ -46,7 +46,7 @@ def create_app(
     `/readyz` and searches answer 503. Where it raises, the app stays unready and `on_opened` is
     told, so that a server can stop.
     """
-    service = Service(load)
+    service = Service(load, timeout=settings.timeout_ms / 1000, queue=settings.queue)
     metrics = Metrics(service)
     app = _App(
         title="daogou",

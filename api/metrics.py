@@ -32,6 +32,11 @@ class _SnapshotCollector(Collector):
         yield GaugeMetricFamily(
             "daogou_ready", "1 where the engine is open.", value=float(self._service.ready)
         )
+        yield GaugeMetricFamily(
+            "daogou_waiting_requests",
+            "Requests that wait for a thread.",
+            value=float(self._service.waiting),
+        )
         if not self._service.ready:
             return
         snapshot = self._service.engine.snapshot

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.service import NotReadyError
+from api.service import NotReadyError, OverloadedError
 from engine.errors import FilterError, ProductNotFoundError, QueryError, StageUnavailableError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -45,6 +45,7 @@ PRODUCT_NOT_FOUND: Final = Kind("product-not-found", "There is no such product",
 BODY_TOO_LARGE: Final = Kind("body-too-large", "The request body is too large", 413)
 URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
 NOT_READY: Final = Kind("not-ready", "The catalog is not open", 503)
+OVERLOADED: Final = Kind("overloaded", "The server has too much to do", 503)
 INTERNAL: Final = Kind("internal-error", "Something went wrong here", 500)
 
 
@@ -143,6 +144,10 @@ async def _not_ready(request: Request, error: Exception) -> Response:
     return problem_response(request.scope, NOT_READY, str(error), headers={"Retry-After": "1"})
 
 
+async def _overloaded(request: Request, error: Exception) -> Response:
+    return problem_response(request.scope, OVERLOADED, str(error), headers={"Retry-After": "1"})
+
+
 _BY_STATUS: Final = {BODY_TOO_LARGE.status: BODY_TOO_LARGE}
 
 
@@ -175,6 +180,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StageUnavailableError, _stage_unavailable)
     app.add_exception_handler(ProductNotFoundError, _product_not_found)
     app.add_exception_handler(NotReadyError, _not_ready)
+    app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(HTTPException, _http)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -11,9 +12,12 @@ from typing import Protocol, TypeVar
 import structlog
 
 from engine.cores import usable_cores
+from engine.pace import Pace
 from engine.types import Filter, Product, SearchResult, Stage
 
 T = TypeVar("T")
+
+_BUSY = "more searches arrive than can be answered in time. Send this one again in a moment"
 
 log = structlog.get_logger("daogou.api")
 
@@ -47,8 +51,9 @@ class Engine(Protocol):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        deadline: float | None = None,
     ) -> SearchResult:
-        """One page of the ranking for one query."""
+        """One page of the ranking for one query, by `deadline` (`time.monotonic`)."""
 
     def product(self, product_id: str) -> Product:
         """The product with that id; raises ProductNotFoundError."""
@@ -58,19 +63,41 @@ class NotReadyError(Exception):
     """The engine is not open: still opening, or it could not be opened."""
 
 
+class OverloadedError(Exception):
+    """There is more to do than can be done in time: this request is better sent again later."""
+
+
 class Service:
     """One engine and the threads that use it.
 
     Searching is compute-bound, so there are as many threads as cores (two at least, so that a
     product page does not wait for a slow search): more would share the same cores and make every
     answer late. The threads live as long as the service; what is kept per thread is built once.
+
+    Work that cannot be begun before its deadline is refused: at once, where the queue is full or so
+    long that its end is expected later; when its turn comes, where that came too late. So a server
+    that is asked for more than it can do answers as much as it can, in time.
     """
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
+    def __init__(
+        self, load: Callable[[], Engine], *, timeout: float = 0.3, queue: int = 64
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            load: opens the engine.
+            timeout: seconds from a request's arrival to its deadline.
+            queue: requests that may wait for a thread.
+        """
         self._load = load
+        self._timeout = timeout
+        self._queue = queue
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
-        self._executor = ThreadPoolExecutor(max(2, usable_cores()), "daogou-search")
+        self._threads = max(2, usable_cores())
+        self._executor = ThreadPoolExecutor(self._threads, "daogou-search")
+        self._pending = 0  # requests that wait or are worked on; only the event loop's thread asks
+        self._pace = Pace()
 
     @property
     def ready(self) -> bool:
@@ -92,14 +119,37 @@ class Service:
             )
         return self._engine
 
-    async def run(self, work: Callable[[Engine], T]) -> T:
-        """What `work` returns, called with the engine on one of the service's threads.
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return max(0, self._pending - self._threads)
+
+    async def run(self, work: Callable[[Engine, float], T]) -> T:
+        """What `work` returns, called with the engine and the deadline (`time.monotonic`).
+
+        It runs on one of the service's threads.
 
         Raises:
             NotReadyError: the engine is not open.
+            OverloadedError: its turn would come, or came, after the deadline.
         """
         engine = self.engine
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, engine)
+        deadline = time.monotonic() + self._timeout
+        turns = self.waiting // self._threads  # each thread's, before this one's
+        if self.waiting >= self._queue or not self._pace.allows(turns, deadline):
+            raise OverloadedError(_BUSY)
+
+        def begin() -> T:
+            if time.monotonic() > deadline:
+                raise OverloadedError(_BUSY)
+            with self._pace.learning(1):
+                return work(engine, deadline)
+
+        self._pending += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, begin)
+        finally:
+            self._pending -= 1
 
     async def open(self) -> None:
         """Open the engine on one of the service's threads; raises what `load` raises."""

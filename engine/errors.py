@@ -13,6 +13,7 @@
     · SnapshotDamagedError  a file is missing, truncated or altered
     · SnapshotSchemaError   written by an older or newer daogou
     · StoreLockedError      another process is writing to the store
+  x OutOfTimeError          what was asked for cannot be had before the deadline
   x TrainingError           a training cannot go on as asked
   x EvaluationError         queries, judgments or run files do not fit together
   x SettingsError           an option or environment variable has a value that cannot be used
@@ -89,6 +90,10 @@ class TrainingError(DaogouError):
 
 class SettingsError(DaogouError):
     """An option or environment variable has a value that cannot be used."""
+
+
+class OutOfTimeError(DaogouError):
+    """What was asked for cannot be had before the deadline."""
 
 
 class ProductNotFoundError(DaogouError):

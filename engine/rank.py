@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from engine.analysis import STOPWORDS, analyze
 from engine.answer import Answer, Probabilities
-from engine.errors import StageUnavailableError
+from engine.errors import OutOfTimeError, StageUnavailableError
+from engine.pace import Pace
 from engine.protocols import Reranker
 from engine.retrieval.features import (
     Column,
@@ -26,6 +27,7 @@ from engine.snapshot import Snapshot
 from engine.text import passage
 from engine.types import Ranking, Rows, Scores, Stage
 
+_WARM_UP = 8  # pairs classified before the first search
 _MOST_WORDS = 64  # looked up for the cut-off; keyword search reads no more either
 
 
@@ -48,6 +50,7 @@ class CandidateRanker:
         self._snapshot = snapshot
         self._settings = settings
         self._columns: dict[str, Column] = {}
+        self._pace = Pace()
         self._measures = (self._numbers, self._likeness, snapshot.shelves.likeness)
 
     def warm_up(self) -> None:
@@ -59,7 +62,10 @@ class CandidateRanker:
         if self._snapshot.ranking is not None:
             self._snapshot.ranking.load()
         if self._settings.rerank and self._snapshot.reranker is not None:
-            self._snapshot.reranker.classify(["warm up"], ["warm up"])
+            texts = ["warm up"] * _WARM_UP
+            self._snapshot.reranker.classify(texts, texts)  # kernels are made on first use
+            with self._pace.learning(_WARM_UP):
+                self._snapshot.reranker.classify(texts, texts)
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
@@ -73,11 +79,22 @@ class CandidateRanker:
             scores = ranker.score(compute_features(answer.pool, ranker.features))
         answer.rankings[Stage.FUSED] = self._sort(rows, scores)
 
-    def rerank(self, answers: Sequence[Answer], *, everything: bool) -> None:
-        """Order the head of each fused ranking anew; the rest follows as it was."""
+    def rerank(
+        self, answers: Sequence[Answer], *, everything: bool, deadline: float | None = None
+    ) -> None:
+        """Order the head of each fused ranking anew; the rest follows as it was.
+
+        Raises:
+            OutOfTimeError: that will not be, or was not, done by the deadline (`time.monotonic`).
+                The answers are as they were.
+        """
         heads = [self._head(answer, everything) for answer in answers]
+        pairs = sum(map(len, heads))
+        if not self._pace.allows(pairs, deadline):
+            raise OutOfTimeError(f"reranking {pairs} products needs longer than is left")
         signals = [self._signals(answer, head) for answer, head in zip(answers, heads, strict=True)]
-        classes = self._classify(answers, heads)
+        with self._pace.learning(pairs):
+            classes = self._classify(answers, heads)
         for answer, own, probabilities in zip(answers, signals, classes, strict=True):
             answer.head = own.reranked(probabilities, head=len(own.rows))
             answer.probabilities = dict(zip(own.rows.tolist(), probabilities, strict=True))

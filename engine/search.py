@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer import Answer, Probabilities
+from engine.cache import AnswerCache
 from engine.clock import Clock
-from engine.errors import ProductNotFoundError
+from engine.errors import OutOfTimeError, ProductNotFoundError
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
 from engine.settings import Settings, load_settings
@@ -33,7 +34,7 @@ from engine.types import (
     SearchResult,
     Stage,
 )
-from engine.understand import understand
+from engine.understand import clean, understand
 
 
 class SearchEngine:
@@ -43,6 +44,7 @@ class SearchEngine:
         self.snapshot = snapshot
         self.settings = settings
         self._ranker = CandidateRanker(snapshot, settings)
+        self._cache = AnswerCache(settings.cache)
 
     @classmethod
     def open(cls, store: Path, settings: Settings | None = None) -> SearchEngine:
@@ -94,15 +96,29 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        deadline: float | None = None,
     ) -> SearchResult:
         """The `k` best products for a shopper's words, after skipping `offset`.
+
+        With a `deadline` (`time.monotonic`), reranking is left out where it would end later: the
+        answer is then the fused ranking, marked as degraded.
 
         Raises:
             QueryError: empty or too long.
             FilterError: unknown field or ill-typed value.
             StageUnavailableError: reranking was asked for and the snapshot has no reranker.
         """
-        return self.search_many([text], k=k, offset=offset, filters=filters, stage=stage)[0]
+        stage = stage or self.default_stage
+        key = (clean(text), k, offset, filters, stage)
+        too_long = len(text) > self.settings.max_query_chars  # though it may be cleaned to less
+        known = None if too_long else self._cache.get(key, text)
+        if known is not None:
+            return known
+        (found,) = self.search_many(
+            [text], k=k, offset=offset, filters=filters, stage=stage, deadline=deadline
+        )
+        self._cache.put(key, found)
+        return found
 
     def search_many(
         self,
@@ -113,8 +129,9 @@ class SearchEngine:
         filters: Filter | None = None,
         stage: Stage | None = None,
         candidates: Sequence[Sequence[str]] | None = None,
+        deadline: float | None = None,
     ) -> list[SearchResult]:
-        """`search` for many queries at once: the same answers, sooner.
+        """`search` for many queries at once: the same answers, sooner, and none of them kept.
 
         With `candidates`, the product ids to rank for each query: all of them are ranked, by the
         same stages, and nothing besides; ids the snapshot lacks are left out.
@@ -143,9 +160,14 @@ class SearchEngine:
             self._retrieve(answers, stage, allowed, clock)
         else:
             self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
+        asked = stage
         if stage is Stage.RERANKED:
-            with clock.measure(Stage.RERANKED):
-                self._ranker.rerank(answers, everything=candidates is not None)
+            everything = candidates is not None
+            try:
+                with clock.measure(Stage.RERANKED):
+                    self._ranker.rerank(answers, everything=everything, deadline=deadline)
+            except OutOfTimeError:
+                stage = Stage.FUSED
         if candidates is None:  # given candidates say nothing of the catalog
             self._ranker.cut_off(answers, stage)
         with clock.measure("fetch"):
@@ -160,6 +182,7 @@ class SearchEngine:
                 hits=hits,
                 candidates=total,
                 timings=timings,
+                degraded=stage is not asked,
                 fits=answer.fits,
                 nothing_fits=answer.nothing_fits,
             )

@@ -32,6 +32,21 @@ class Settings(BaseSettings):
     rerank: bool = Field(
         default=False, description="Rerank by default where the snapshot holds a reranker."
     )
+    timeout_ms: int = Field(
+        default=300,
+        ge=1,
+        le=60_000,
+        description="The API answers within this; it leaves reranking out where that needs longer.",
+    )
+    queue: int = Field(
+        default=64, ge=1, le=10_000, description="Requests that may wait; more are refused (503)."
+    )
+    cache: int = Field(
+        default=10_000,
+        ge=0,
+        le=1_000_000,
+        description="Products that the answers kept for repeated searches hold; 0 keeps none.",
+    )
     max_query_chars: int = Field(default=1_000, ge=1, description="Longer queries are refused.")
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on.")

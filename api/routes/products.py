@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from api.problems import (
     INVALID_REQUEST,
     NOT_READY,
+    OVERLOADED,
     PRODUCT_NOT_FOUND,
     URL_TOO_LONG,
     documented,
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1/products", tags=["products"])
     response_model=ProductBody,
     responses={
         200: {"content": {"application/json": {"example": PRODUCT}}},
-        **documented(PRODUCT_NOT_FOUND, URL_TOO_LONG, INVALID_REQUEST, NOT_READY),
+        **documented(PRODUCT_NOT_FOUND, URL_TOO_LONG, INVALID_REQUEST, NOT_READY, OVERLOADED),
     },
 )
 async def product(
@@ -40,7 +41,7 @@ async def product(
 ) -> Response:
     """Everything the catalog says about a product. Ids may hold any character, `/` included."""
 
-    def work(engine: Engine) -> bytes:
+    def work(engine: Engine, _deadline: float) -> bytes:
         return to_json(product_answer(engine.product(product_id)), inf_nan_mode="null")
 
     return Response(await service.run(work), media_type="application/json")

@@ -16,6 +16,7 @@ from api.problems import (
     INVALID_QUERY,
     INVALID_REQUEST,
     NOT_READY,
+    OVERLOADED,
     STAGE_UNAVAILABLE,
     URL_TOO_LONG,
     documented,
@@ -34,7 +35,9 @@ _NOT_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
 _OK: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"example": SEARCH_RESPONSE}}}
 }
-_PROBLEMS = (INVALID_REQUEST, INVALID_QUERY, INVALID_FILTER, STAGE_UNAVAILABLE, NOT_READY)
+_PROBLEMS = (
+    INVALID_REQUEST, INVALID_QUERY, INVALID_FILTER, STAGE_UNAVAILABLE, NOT_READY, OVERLOADED,
+)  # fmt: skip
 
 
 @router.get(
@@ -87,11 +90,13 @@ def _searching(
     offset: int,
     stage: Stage | None,
     filters: Callable[[], Filter | None],
-) -> Callable[[Engine], tuple[SearchResult, bytes]]:
+) -> Callable[[Engine, float], tuple[SearchResult, bytes]]:
     """A search to be run off the event loop, its answer written there as well."""
 
-    def work(engine: Engine) -> tuple[SearchResult, bytes]:
-        result = engine.search(text, k=k, offset=offset, filters=filters(), stage=stage)
+    def work(engine: Engine, deadline: float) -> tuple[SearchResult, bytes]:
+        result = engine.search(
+            text, k=k, offset=offset, filters=filters(), stage=stage, deadline=deadline
+        )
         answer = search_answer(result, k=k, offset=offset)
         return result, to_json(answer, inf_nan_mode="null")
 

@@ -183,6 +183,88 @@ def evaluate_cut_off(
         Console().print(cutoff_to_tables(found))
 
 
+def bench(
+    *,
+    queries: Annotated[
+        Path, typer.Option(help="Distinct queries to ask: a text, or id<TAB>text, in each line.")
+    ],
+    store: _Store = Path("store"),
+    judged_queries: Annotated[
+        Path | None, typer.Option(help="query_id<TAB>text lines: nDCG@10 beside the times.")
+    ] = None,
+    qrels: _Qrels = None,
+    work: Annotated[
+        Path, typer.Option(help="Keeps the peer's models and index for the next run.")
+    ] = Path("daogou-bench"),
+    clients: Annotated[str, typer.Option(help="Numbers of clients, parted by commas.")] = (
+        "1,2,8,32"
+    ),
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Each measures everything once.")] = 3,
+    starts: Annotated[int, typer.Option(min=1, help="Starts of each server.")] = 3,
+    products: Annotated[
+        int, typer.Option(min=0, help="Products indexed to measure indexing; 0 leaves it out.")
+    ] = 2_000,
+    overload: Annotated[bool, typer.Option(help="Ask for twice what it can serve.")] = True,
+    figure: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
+    json_out: _Json = False,
+) -> None:
+    """Measure daogou against the pipeline a user would write, on this machine.
+
+    The peer is sentence-transformers, a flat FAISS index and a cross-encoder over the 50 nearest,
+    in torch and full precision, with the snapshot's own weights. Needs the extra `train`.
+    """
+    from indexer.evaluate.bench import Bench, BenchOptions
+    from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
+
+    options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, overload)
+    judged = _read("trec", judged_queries, qrels, None) if judged_queries else None
+    report = Bench(
+        store,
+        _distinct(queries),
+        work,
+        options,
+        judged=judged,
+        say=lambda line: typer.echo(line, err=True),
+    ).run()
+    if json_out:
+        typer.echo(json.dumps(bench_to_json(report), ensure_ascii=False, indent=2))
+    else:
+        Console().print(bench_to_tables(report))
+    if figure:
+        draw_bench(report, figure)
+
+
+def _numbers(written: str) -> tuple[int, ...]:
+    """The numbers of clients in `1,2,8`.
+
+    Raises:
+        EvaluationError: one is no positive number.
+    """
+    parts = [part.strip() for part in written.split(",")]
+    wrong = [part for part in parts if not part.isdecimal() or int(part) < 1]
+    if wrong:
+        raise EvaluationError(f"--clients: {wrong[0]!r} is no number of clients. Write 1,2,8")
+    return tuple(map(int, parts))
+
+
+def _distinct(path: Path) -> list[str]:
+    """The distinct queries of a file.
+
+    Raises:
+        EvaluationError: it cannot be read, or has none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}. Name a text file") from error
+    texts = dict.fromkeys(line.rpartition("\t")[2].strip() for line in lines)
+    texts.pop("", None)
+    if not texts:
+        raise EvaluationError(f"{path} has no query. Write one in each line")
+    return list(texts)
+
+
 def _engine(context: typer.Context, store: Path) -> StagedSearch:
     return (context.find_object(EngineSource) or EngineSource()).open(store)
 

@@ -93,6 +93,7 @@ class FakeEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        deadline: float | None = None,
     ) -> SearchResult:
         query = understand(text, self._products, max_chars=self._max_chars)
         if stage is Stage.RERANKED and "reranked" not in query.text:

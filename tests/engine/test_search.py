@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -398,3 +399,48 @@ def test_numbers_by_row(engine: SearchEngine) -> None:
         found = engine.snapshot.facets.numbers(name).tolist()
         assert [None if np.isnan(one) else pytest.approx(one) for one in found] == expected
     assert np.isnan(engine.snapshot.facets.numbers("weather")).all()
+
+
+class Slow(ShortTitlesFirst):
+    """Takes 20 ms a pair."""
+
+    def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
+        time.sleep(0.02 * len(queries))
+        return super().classify(queries, passages)
+
+
+def test_reranking_that_would_end_late_is_left_out(shop_store: Path) -> None:
+    snapshot = Snapshot.open(SnapshotStore(shop_store).current())
+    entry = ModelEntry(name="slow", fingerprint="slow", precision="fp32")
+    models = {**snapshot.manifest.models, "reranker": entry}
+    snapshot.manifest = snapshot.manifest.model_copy(update={"models": models})
+    snapshot.reranker = Slow()
+    slow = SearchEngine(snapshot, Settings(rerank=True, rerank_depth=4))
+    whole = slow.search("kettle for coffee", k=5)  # it teaches how long four pairs take
+    assert (whole.stage, whole.degraded) == (Stage.RERANKED, False)
+    fused = slow.search("coffee kettle", k=5, stage=Stage.FUSED)
+    late = slow.search("coffee kettle", k=5, deadline=time.monotonic() + 0.04)
+    assert (late.stage, late.degraded) == (Stage.FUSED, True)
+    assert ids(late) == ids(fused)
+    assert all(hit.probabilities is None for hit in late.hits)
+    in_time = slow.search("coffee kettle", k=5, deadline=time.monotonic() + 30)
+    assert (in_time.stage, in_time.degraded) == (Stage.RERANKED, False)  # nothing late was kept
+
+
+def test_a_search_asked_again_is_answered_from_memory(shop_store: Path) -> None:
+    engine = SearchEngine.open(shop_store, Settings())
+    first = engine.search("gooseneck kettle", k=3)
+    again = engine.search("  gooseneck   kettle ", k=3)
+    assert again.timings == {"cached": 0.0}
+    assert again.hits == first.hits
+    assert again.query_id != first.query_id
+    others = [
+        engine.search("gooseneck kettle", k=4),
+        engine.search("gooseneck kettle", k=3, offset=1),
+        engine.search("gooseneck kettle", k=3, stage=Stage.DENSE),
+        engine.search("gooseneck kettle", k=3, filters=parse_filters(["price<=50"])),
+        engine.search("Gooseneck kettle", k=3),  # not every encoder is blind to case
+    ]
+    assert all("cached" not in other.timings for other in others)
+    with pytest.raises(QueryError):
+        engine.search("gooseneck kettle" + " " * 2_000, k=3)

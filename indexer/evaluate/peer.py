@@ -1,0 +1,141 @@
+"""The pipeline a user would write after the documentation of sentence-transformers: a peer.
+
+`SentenceTransformer.encode` → FAISS flat → a cross-encoder over the 50 nearest, torch in full
+precision, served by FastAPI. `daogou bench` measures daogou against it, with the same weights.
+
+    python -m indexer.evaluate.peer index --products FILE --models DIR --out DIR
+    python -m indexer.evaluate.peer serve --index DIR --models DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+from engine.models.reranker import softmax
+from engine.models.tokenizer import cutting
+from engine.retrieval.features import GAINS
+from engine.text import passage
+from engine.types import Product
+from indexer.train.crossencoder import HEAD_FILE, load
+
+MAX_LENGTH = 128
+BATCH = 32
+DEPTH = 50
+ENCODER, RERANKER = "encoder", "reranker"
+"""Checkpoints in the folder of models; without the second nothing is reranked."""
+
+
+class Pipeline:
+    """Products, their vectors in a flat index, and both models."""
+
+    def __init__(self, index: Path, models: Path) -> None:
+        self._encoder = _encoder(models)
+        self._index = faiss.read_index(str(index / "vectors.faiss"))
+        lines = (index / "products.jsonl").read_text(encoding="utf-8").splitlines()
+        self._products = [json.loads(line) for line in lines]
+        self._passages = [passage(Product.from_dict(product)) for product in self._products]
+        self._reranks = (models / RERANKER / HEAD_FILE).is_file()
+        if self._reranks:
+            self._model, tokenizer = load(models / RERANKER)
+            self._model.eval()
+            self._tokenizer = cutting(Tokenizer.from_str(tokenizer), MAX_LENGTH)
+
+    def search(self, text: str, k: int) -> list[dict[str, Any]]:
+        """The best `k` products as they were indexed, with their scores."""
+        vector = self._encoder.encode([text], normalize_embeddings=True)
+        scores, rows = self._index.search(vector, max(k, DEPTH) if self._reranks else k)
+        found, worth = rows[0], scores[0]
+        if self._reranks:
+            found = found[:DEPTH]
+            worth = self._gains(text, [self._passages[row] for row in found])
+        order = np.argsort(-worth, kind="stable")[:k]
+        return [
+            {"score": float(worth[place]), "product": self._products[found[place]]}
+            for place in order
+        ]
+
+    def _gains(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """The expected gain of each passage, as `CrossEncoder.predict` computes: sorted batches."""
+        sequences = self._tokenizer.encode_batch([(query, each) for each in passages])
+        order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
+        logits = np.empty((len(sequences), len(GAINS)), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                places = order[start : start + BATCH]
+                longest = max(len(sequences[place]) for place in places)
+                columns = torch.zeros((3, len(places), longest), dtype=torch.int64)
+                for row, place in enumerate(places):
+                    one = sequences[place]
+                    fields = torch.tensor([one.ids, one.attention_mask, one.type_ids])
+                    columns[:, row, : len(one)] = fields
+                logits[places] = self._model(*columns).numpy()
+        gains: NDArray[np.float32] = softmax(logits) @ GAINS.astype(np.float32)
+        return gains
+
+
+def _encoder(models: Path) -> SentenceTransformer:
+    encoder = SentenceTransformer(str(models / ENCODER), device="cpu")
+    encoder.max_seq_length = MAX_LENGTH
+    return encoder
+
+
+def build(products: Path, models: Path, out: Path) -> None:
+    """Encode the products of a JSON Lines file and write the index."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = products.read_text(encoding="utf-8").splitlines()
+    texts = [passage(Product.from_dict(json.loads(line))) for line in lines]
+    vectors = _encoder(models).encode(texts, batch_size=BATCH, normalize_embeddings=True)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.write_index(index, str(out / "vectors.faiss"))
+    (out / "products.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def serve(index: Path, models: Path) -> None:
+    """Answer `GET /v1/search?q=…&k=…` on a free port, printed once it can."""
+    pipeline = Pipeline(index, models)
+    app = FastAPI()
+
+    @app.get("/v1/search")
+    def search(q: str, k: int = 10) -> dict[str, Any]:
+        return {"hits": pipeline.search(q, k)}
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    sys.stdout.write(f"ready at http://127.0.0.1:{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    server.run(sockets=[listener])
+
+
+def main() -> None:
+    """Index or serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("index", "serve"))
+    parser.add_argument("--products", type=Path)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.what == "index":
+        build(given.products, given.models, given.out)
+    else:
+        serve(given.index, given.models)
+
+
+if __name__ == "__main__":
+    main()
