@@ -201,7 +201,7 @@ def bench(
     ),
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="Each measures everything once.")] = 3,
-    starts: Annotated[int, typer.Option(min=1, help="Starts of each server.")] = 3,
+    starts: Annotated[int, typer.Option(min=0, help="Starts of each server.")] = 3,
     products: Annotated[
         int, typer.Option(min=0, help="Products indexed to measure indexing; 0 leaves it out.")
     ] = 2_000,

@@ -146,14 +146,16 @@ def closed_loop(
 def open_loop(server: Server, texts: Sequence[str], *, rate: float, seconds: float) -> Answers:
     """So many requests a second, whether or not those before were answered."""
     answers = Answers()
-    lock, local = threading.Lock(), threading.local()
+    lock = threading.Lock()
+    idle: list[http.client.HTTPConnection] = []
     count = int(rate * seconds)
 
     def request(text: str, due: float) -> None:
-        if not hasattr(local, "connection"):
-            local.connection = server.connect()
-        status = _status(local.connection, text)
         with lock:
+            connection = idle.pop() if idle else server.connect()
+        status = _status(connection, text)
+        with lock:
+            idle.append(connection)
             answers.statuses[status] += 1
             if status == 200:
                 answers.seconds.append(time.perf_counter() - due)
@@ -164,6 +166,8 @@ def open_loop(server: Server, texts: Sequence[str], *, rate: float, seconds: flo
             due = began + place / rate
             time.sleep(max(0.0, due - time.perf_counter()))
             pool.submit(request, texts[place % len(texts)], due)
+    for connection in idle:
+        connection.close()
     answers.elapsed = time.perf_counter() - began
     return answers
 

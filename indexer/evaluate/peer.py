@@ -53,7 +53,8 @@ class Pipeline:
         if self._reranks:
             self._model, tokenizer = load(models / RERANKER)
             self._model.eval()
-            self._tokenizer = cutting(Tokenizer.from_str(tokenizer), MAX_LENGTH)
+            longest = self._model.transformer.config.max_position_embeddings
+            self._tokenizer = cutting(Tokenizer.from_str(tokenizer), min(MAX_LENGTH, longest))
 
     def search(self, text: str, k: int) -> list[dict[str, Any]]:
         """The best `k` products as they were indexed, with their scores."""
@@ -90,7 +91,7 @@ class Pipeline:
 
 def _encoder(models: Path) -> SentenceTransformer:
     encoder = SentenceTransformer(str(models / ENCODER), device="cpu")
-    encoder.max_seq_length = MAX_LENGTH
+    encoder.max_seq_length = min(MAX_LENGTH, encoder.max_seq_length or MAX_LENGTH)
     return encoder
 
 
