@@ -7,12 +7,12 @@ every fake passes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import Ranking, Rows, RowSet, Scores, Vectors
+from engine.types import Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
 
 
 class Encoder(Protocol):
@@ -45,6 +45,21 @@ class Reranker(Protocol):
 
         Returns shape (pairs, 4), columns in the order of `Relevance` (grade 0 to 3), rows sum to 1.
         A pair scores the same alone or in any batch (within 1e-3).
+        """
+
+
+@runtime_checkable
+class PassageReranker(Protocol):
+    """One that reads what the snapshot keeps of its passages, and not their texts."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that decides what it gives."""
+
+    def classify_read(self, query: str, passages: ReadPassages) -> NDArray[np.float32]:
+        """Class probabilities of each passage for one query; shape (passages, 4).
+
+        As `Reranker.classify` gives them.
         """
 
 

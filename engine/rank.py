@@ -12,7 +12,7 @@ from engine.analysis import STOPWORDS, analyze
 from engine.answer import Answer, Probabilities
 from engine.errors import OutOfTimeError, StageUnavailableError
 from engine.pace import Pace
-from engine.protocols import Reranker
+from engine.protocols import PassageReranker, Reranker
 from engine.retrieval.features import (
     Column,
     Signals,
@@ -25,9 +25,8 @@ from engine.retrieval.ranking import Ranker
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.text import passage
-from engine.types import Ranking, Rows, Scores, Stage
+from engine.types import Query, Ranking, Rows, Scores, Stage
 
-_WARM_UP = 8  # pairs classified before the first search
 _MOST_WORDS = 64  # looked up for the cut-off; keyword search reads no more either
 
 
@@ -62,10 +61,10 @@ class CandidateRanker:
         if self._snapshot.ranking is not None:
             self._snapshot.ranking.load()
         if self._settings.rerank and self._snapshot.reranker is not None:
-            texts = ["warm up"] * _WARM_UP
-            self._snapshot.reranker.classify(texts, texts)  # kernels are made on first use
-            with self._pace.learning(_WARM_UP):
-                self._snapshot.reranker.classify(texts, texts)
+            rows = np.arange(min(self._settings.rerank_depth, len(self._snapshot)))
+            for _ in range(2):  # kernels are made on first use
+                with self._pace.learning(len(rows)):
+                    self._classify([Answer(Query("warm up", "warm up"))], [rows])
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
@@ -146,7 +145,7 @@ class CandidateRanker:
         words = self._word_scores(answer.query.text)
         signals = signals.asked(words)
         if stage is Stage.RERANKED:
-            (classes,) = self._classify([answer], [signals.rows], known)
+            classes = self._classify_unknown(answer, signals.rows, known)
             signals = signals.reranked(classes, head=len(head))
         return QueryFeatures(
             signals.rows, compute_features(signals), compute_statistics(signals), len(head)
@@ -175,28 +174,35 @@ class CandidateRanker:
         return Signals(rows, keyword, cosine, pool.pool, *self._measures)
 
     def _classify(
-        self,
-        answers: Sequence[Answer],
-        wanted: Sequence[Rows],
-        known: Mapping[str, Probabilities] | None = None,
+        self, answers: Sequence[Answer], wanted: Sequence[Rows]
     ) -> list[NDArray[np.float32]]:
-        """Class probabilities of each query's rows, (rows, 4) each; `known` ones are not asked."""
-        known = known or {}
+        """Class probabilities of each query's rows, (rows, 4) each."""
+        reranker = self._reranker()
+        queries = [answer.query.text for answer in answers]
+        if isinstance(reranker, PassageReranker):
+            kept = self._snapshot.passages
+            return [
+                reranker.classify_read(query, kept.take(rows))
+                for query, rows in zip(queries, wanted, strict=True)
+            ]
         products = self._snapshot.products.fetch(np.concatenate(wanted))
-        texts = [
-            answer.query.text
-            for answer, rows in zip(answers, wanted, strict=True)
-            for _ in range(len(rows))
-        ]
-        probabilities = np.zeros((len(products), 4), dtype=np.float32)
-        asked = [place for place, product in enumerate(products) if product.id not in known]
-        probabilities[asked] = self._reranker().classify(
-            [texts[place] for place in asked], [passage(products[place]) for place in asked]
-        )
-        for place, product in enumerate(products):
-            if product.id in known:
-                probabilities[place] = known[product.id]
-        return np.split(probabilities, np.cumsum([len(rows) for rows in wanted])[:-1])
+        sizes = [len(rows) for rows in wanted]
+        texts = [query for query, size in zip(queries, sizes, strict=True) for _ in range(size)]
+        found = reranker.classify(texts, [passage(product) for product in products])
+        return np.split(found, np.cumsum(sizes)[:-1])
+
+    def _classify_unknown(
+        self, answer: Answer, rows: Rows, known: Mapping[str, Probabilities]
+    ) -> NDArray[np.float32]:
+        """The same for one query, shape (rows, 4); products with `known` ones are not asked for."""
+        ids = [product.id for product in self._snapshot.products.fetch(rows)]
+        asked = np.array([one not in known for one in ids], dtype=np.bool_)
+        probabilities = np.zeros((len(rows), 4), dtype=np.float32)
+        if asked.any():
+            (probabilities[asked],) = self._classify([answer], [rows[asked]])
+        for place in np.flatnonzero(~asked):
+            probabilities[place] = known[ids[place]]
+        return probabilities
 
     def _word_scores(self, text: str) -> Scores:
         """For each content word the best keyword score it has alone; shape (words,)."""
@@ -243,7 +249,7 @@ class CandidateRanker:
     def _sort(self, rows: Rows, scores: Scores) -> Ranking:
         return Ranking.sort(rows, scores, self._snapshot.id_rank)
 
-    def _reranker(self) -> Reranker:
+    def _reranker(self) -> Reranker | PassageReranker:
         reranker = self._snapshot.reranker
         if reranker is None:
             raise StageUnavailableError(

@@ -10,6 +10,7 @@ facets/            what filters read
 shelves/           where in the categories each product stands
 models/encoder/    the serving model the vectors were made with, and its tokenizer
 models/reranker/   the cross-encoder, where the shop has one
+passages/          what the encoder made of each passage, where the reranker reads that
 ranking/           the learned final ranking, where one was trained
 """
 
@@ -28,10 +29,17 @@ from engine.manifest import Manifest, check_files, read_manifest
 from engine.models.encoder import load_encoder
 from engine.models.reranker import load_reranker
 from engine.products import ProductStore
-from engine.protocols import DenseRetriever, Encoder, LexicalRetriever, Reranker
+from engine.protocols import (
+    DenseRetriever,
+    Encoder,
+    LexicalRetriever,
+    PassageReranker,
+    Reranker,
+)
 from engine.retrieval.dense import ExactIndex, StoredVectors, open_vectors
 from engine.retrieval.facets import Facets
 from engine.retrieval.lexical import LexicalIndex
+from engine.retrieval.passages import Passages
 from engine.retrieval.ranking import FittedOn, LearnedRanking, RankingInfo, load_ranking
 from engine.retrieval.shelves import Shelves
 
@@ -114,13 +122,18 @@ class Snapshot:
         return encoder
 
     @cached_property
-    def reranker(self) -> Reranker | None:
+    def reranker(self) -> Reranker | PassageReranker | None:
         """The cross-encoder, or None where the snapshot holds none."""
         if "reranker" not in self.manifest.models:
             return None
         reranker = load_reranker(self.folder / "models" / "reranker", threads=self._threads)
         self._check_model("reranker", reranker.fingerprint)
         return reranker
+
+    @cached_property
+    def passages(self) -> Passages:
+        """What the encoder made of each passage. Only where the reranker reads that."""
+        return Passages(self.folder / "passages", self.manifest.dim)
 
     @cached_property
     def ranking(self) -> LearnedRanking | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,15 @@ class Not:
 
 Filter = AnyOf | Between | And | Or | Not
 """A condition on products: it excludes, exactly."""
+
+
+class ReadPassages(NamedTuple):
+    """What an encoder made of passages, token by token, side by side."""
+
+    hidden: NDArray[np.float32]
+    """Shape (passages, length, width)."""
+    mask: NDArray[np.int64]
+    """1 where there is a token; (passages, length)."""
 
 
 class RowSet:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,11 +17,13 @@ import numpy as np
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
 from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
-from engine.models.folder import ModelInfo, read_model_info
+from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
+from engine.models.reranker import SHIPPED_RERANKER
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.dense import create_vectors, open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
+from engine.retrieval.passages import PassageBuilder
 from engine.retrieval.ranking import (
     SHIPPED_RANKING,
     FittedOn,
@@ -112,7 +114,7 @@ def index_catalog(
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects, rejects_path))
-        write_vectors(staging.folder, products, options.threads, progress)
+        write_vectors(staging.folder, products, options.threads, progress, keep=_reads_kept(models))
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         manifest = describe(
             staging, models, ranking,
@@ -178,11 +180,24 @@ def _nothing_left(source: Path, rejects: RejectLog, rejects_path: Path) -> str:
 
 
 def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
-    """Copy the models into the snapshot: an index carries what it was made with."""
+    """Copy the models into the snapshot: an index carries what it was made with.
+
+    Raises:
+        ModelError: the reranker reads another encoder's tokens.
+    """
     sources = {"encoder": options.encoder}
     if options.reranker is not None:
         sources["reranker"] = options.reranker
     models = {kind: read_model_info(source, kind=kind) for kind, source in sources.items()}
+    encoder, reranker = models["encoder"], models.get("reranker")
+    if isinstance(reranker, RerankerInfo) and reranker.encoder not in {"", encoder.fingerprint}:
+        if options.reranker != SHIPPED_RERANKER:
+            raise ModelError(
+                f"the reranker {reranker.name!r} reads what another encoder than {encoder.name!r} "
+                "makes of products. Name the encoder it was exported with, or train one on this: "
+                "daogou train reranker"
+            )
+        del sources["reranker"], models["reranker"]  # nobody asked for it
     for kind, source in sources.items():
         shutil.copytree(source, folder / "models" / kind)
     return models
@@ -221,6 +236,12 @@ def model_entry(info: ModelInfo) -> ModelEntry:
     return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
 
 
+def _reads_kept(models: Mapping[str, ModelInfo]) -> bool:
+    """Whether a reranker reads what the encoder makes of passages."""
+    reranker = models.get("reranker")
+    return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
+
+
 def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
     """Write product store, keyword index and facet columns in one pass; returns the count."""
     facets = FacetBuilder(folder / "facets")
@@ -247,18 +268,32 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
     return count
 
 
-def write_vectors(folder: Path, count: int, threads: int, progress: Progress) -> None:
-    """Encode every passage, a chunk at a time, into the vector file in row order."""
-    encoder = load_encoder(folder / "models" / "encoder", threads=threads)
+def write_vectors(
+    folder: Path, count: int, threads: int, progress: Progress, *, keep: bool
+) -> None:
+    """Encode every passage, a chunk at a time, into the vector file in row order.
+
+    With `keep`, what the encoder made of each token is kept for the reranker.
+    """
+    encoder = load_encoder(folder / "models" / "encoder", threads=threads, tokens=keep)
     products = ProductStore(folder / "products.sqlite")
     np.save(folder / "id_rank.npy", products.id_rank())
     vectors = create_vectors(folder / "vectors.npy", count, encoder.dim)
-    with progress.step("Encoding", count) as advance:
+    with (
+        PassageBuilder(folder / "passages") if keep else nullcontext() as kept,
+        progress.step("Encoding", count) as advance,
+    ):
         for start in range(0, count, ENCODE_CHUNK):
             rows = range(start, min(start + ENCODE_CHUNK, count))
             passages = [passage(product) for product in products.fetch(rows)]
-            vectors[start : rows.stop] = encoder.encode_passages(passages)
+            if kept is None:
+                vectors[start : rows.stop] = encoder.encode_passages(passages)
+            else:
+                vectors[start : rows.stop], tokens = encoder.read_passages(passages)
+                kept.add(tokens)
             advance(len(rows))
+        if kept is not None:
+            kept.finish()
     vectors.flush()
     products.close()
 
@@ -299,6 +334,8 @@ def smoke_test(folder: Path, manifest: Manifest, threads: int, stage: Stage = St
     """
     snapshot = Snapshot(folder, manifest, threads=threads)
     parts = [len(snapshot.products), len(snapshot.vectors), len(snapshot.id_rank)]
+    if (folder / "passages").exists():
+        parts.append(len(snapshot.passages))
     if set(parts) != {manifest.products}:
         raise SnapshotDamagedError(f"the new snapshot is not whole: {parts} products. Index again")
     sample = np.linspace(0, len(snapshot) - 1, num=min(len(snapshot), ENCODE_CHUNK), dtype=np.int64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self, overload
+from typing import Annotated, Literal, overload
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    model_validator,
 )
 
 from engine.checksums import FileEntry, sha256_of
@@ -75,15 +74,9 @@ class RerankerInfo(_Info):
     """Names of `Relevance` in the order of the logits."""
     temperature: float = Field(default=1.0, gt=0)
     """Logits are divided by it before the softmax (Guo et al. 2017)."""
-    passage_length: int | None = Field(default=None, ge=1)
-    """Tokens read of a passage whatever the query, which gets the rest of `max_length`; None where
-    the longer text of each pair is cut first."""
-
-    @model_validator(mode="after")
-    def _leaves_room(self) -> Self:
-        if self.passage_length is not None and self.passage_length >= self.max_length:
-            raise ValueError("passage_length leaves no room for a query below max_length")
-        return self
+    encoder: str = ""
+    """Fingerprint of the encoder whose tokens of passages it reads; empty where it reads texts in
+    pairs. `max_length` counts the tokens of a query then."""
 
 
 ModelInfo = EncoderInfo | RerankerInfo

@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 
 from engine.errors import ModelError
 from engine.models.folder import RerankerInfo, read_model_info
-from engine.models.runtime import Session
-from engine.models.tokenizer import PairTokenizer, load_tokenizer
-from engine.types import Relevance
+from engine.models.runtime import Batch, Session, make_batches
+from engine.models.tokenizer import load_tokenizer
+from engine.types import ReadPassages, Relevance
+
+SHIPPED_RERANKER = Path(__file__).parent / "shipped" / "reranker"
+"""The reranker that comes with daogou, over the encoder beside it."""
+
+QUERY_INPUTS = ("input_ids", "attention_mask")
+_MOST_PASSAGES = 40  # in one batch: more are no faster
 
 
-class TransformerReranker:
-    """A `Reranker` over an exported model folder. May be called from many threads at once."""
+class PairReranker:
+    """A cross-encoder that reads query and passage as one text: any classifier of Hugging Face."""
 
     def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
         self.info = info
         self._columns = _columns(folder, info.labels)
-        self._tokenizer = PairTokenizer(
-            load_tokenizer(folder, info.max_length), info.max_length, info.passage_length
-        )
+        self._tokenizer = load_tokenizer(folder, info.max_length)
         self._session = Session(folder, max_length=info.max_length, threads=threads)
-        if self._session.width != len(Relevance):
-            raise ModelError(
-                f"the graph in {folder} gives {self._session.width} logits, not ESCI's 4. "
-                "Export a four-class cross-encoder with `daogou export reranker`."
-            )
+        _check_width(folder, self._session)
 
     @property
     def fingerprint(self) -> str:
@@ -50,11 +50,59 @@ class TransformerReranker:
         Raises:
             ValueError: queries and passages differ in number.
         """
-        logits = self._session.run(self._tokenizer.encode(queries, passages))
+        pairs = list(zip(queries, passages, strict=True))
+        logits = self._session.run(self._tokenizer.encode_batch(pairs))
         return softmax(logits[:, self._columns] / self.info.temperature)  # (pairs, 4)
 
 
-def load_reranker(folder: Path, *, threads: int = 0) -> TransformerReranker:
+class TokenReranker:
+    """A cross-encoder of ours: it reads the query, and what the encoder made of the passages."""
+
+    def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
+        self.info = info
+        self._columns = _columns(folder, info.labels)
+        self._tokenizer = load_tokenizer(folder, info.max_length)
+        self._session = Session(folder, max_length=info.max_length, threads=threads)
+        _check_width(folder, self._session)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of weights, tokenizer, lengths, calibration and the encoder read."""
+        return self.info.fingerprint
+
+    def classify_read(self, query: str, passages: ReadPassages) -> NDArray[np.float32]:
+        """Class probabilities of each passage for one query.
+
+        Args:
+            query: what was asked.
+            passages: as the snapshot keeps them.
+
+        Returns:
+            Shape (passages, 4), columns in the order of `Relevance` (grade 0 to 3), rows sum to 1.
+        """
+        count = len(passages.mask)
+        if not count:
+            return np.empty((0, len(Relevance)), dtype=np.float32)
+        (asked,) = make_batches([self._tokenizer.encode(query)], QUERY_INPUTS)
+        size = min(_MOST_PASSAGES, -(-count // self._session.streams))
+        logits = self._session.run_batches(
+            count,
+            (
+                Batch(
+                    np.arange(start, min(start + size, count)),
+                    asked.inputs
+                    | {
+                        "passages": passages.hidden[start : start + size],
+                        "passage_mask": passages.mask[start : start + size],
+                    },
+                )
+                for start in range(0, count, size)
+            ),
+        )
+        return softmax(logits[:, self._columns] / self.info.temperature)  # (passages, 4)
+
+
+def load_reranker(folder: Path, *, threads: int = 0) -> PairReranker | TokenReranker:
     """The reranker in a model folder.
 
     Args:
@@ -65,7 +113,15 @@ def load_reranker(folder: Path, *, threads: int = 0) -> TransformerReranker:
         ModelError: the folder is missing, holds another kind of model, or is damaged.
     """
     info = read_model_info(folder, kind="reranker")
-    return TransformerReranker(folder, info, threads=threads)
+    return (TokenReranker if info.encoder else PairReranker)(folder, info, threads=threads)
+
+
+def _check_width(folder: Path, session: Session) -> None:
+    if session.width != len(Relevance):
+        raise ModelError(
+            f"the graph in {folder} gives {session.width} logits, not ESCI's 4. "
+            "Export a four-class cross-encoder with `daogou export reranker`."
+        )
 
 
 def _columns(folder: Path, labels: Sequence[str]) -> list[int]:

@@ -5,11 +5,13 @@ The only module that knows the inference runtime (OpenVINO). Why this one, and i
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -41,13 +43,15 @@ class Batch:
     """Sequences of about one length, padded to the same one."""
 
     places: NDArray[np.int64]  # (batch,), where each row belongs in the output
-    inputs: dict[str, Tokens]  # by name of the graph's input, each (batch, length)
+    inputs: dict[str, NDArray[Any]]  # by name of the graph's input, each (batch, length)
 
 
 class Session:
     """A loaded model. May be called from many threads at once."""
 
-    def __init__(self, folder: Path, *, max_length: int, threads: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, max_length: int, threads: int = 0, tokens: bool = False
+    ) -> None:
         """Load and compile the graph in `folder`.
 
         Args:
@@ -55,14 +59,16 @@ class Session:
             max_length: tokens of the longest sequence the model reads.
             threads: CPU threads in all; 0 takes every core this process may use. Each runs a
                 batch of its own: that beats many threads sharing one batch, and lets queries
-                run side by side.
+                queries run side by side.
+            tokens: give what the last layer made of each token too: see `read`.
 
         Raises:
-            ModelError: the graph or its weights cannot be read.
+            ModelError: the graph or its weights cannot be read, or it has no such layer.
         """
         streams = threads or usable_cores()
+        self.streams = streams
         self._max_length = max_length
-        self._model = _compile(folder / GRAPH_FILE, streams)
+        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens)
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
         requests = [self._model.create_infer_request() for _ in range(streams)]
@@ -73,9 +79,9 @@ class Session:
 
     def _warm(self, requests: Sequence[ov.InferRequest]) -> None:
         """Run each request once: its kernels are made on first use, which takes 0.1 to 0.2 s."""
-        shortest = np.ones((1, LENGTH_STEP), dtype=np.int64)
+        shortest = {port.any_name: _smallest(port) for port in self._model.inputs}
         for request in requests:
-            request.start_async(dict.fromkeys(self._inputs, shortest))
+            request.start_async(shortest)
         for request in requests:
             request.wait()
 
@@ -85,41 +91,73 @@ class Session:
         A sequence gives the same output alone or among others: padding is masked, lengths are
         padded by `LENGTH_STEP`, and the activation ranges of int8 are fixed at export.
         """
-        longest = max(map(len, sequences), default=0)
-        if longest > self._max_length:  # the runtime would stay broken after trying it
-            raise ModelError(f"a sequence has {longest} tokens, the model reads {self._max_length}")
-        outputs = np.empty((len(sequences), self.width), dtype=np.float32)
+        return self.run_batches(len(sequences), self._batches(sequences))
+
+    def read(self, sequences: Sequence[Encoding], most: int) -> tuple[Outputs, list[Outputs]]:
+        """The same, and what the last layer made of each sequence's first `most` tokens.
+
+        The second has shape (tokens, width of a layer) for each sequence. Only for a session that
+        was opened with `tokens`.
+        """
+        tokens: list[Outputs] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
+
+        def keep(batch: Batch, request: ov.InferRequest) -> None:
+            layer = request.get_output_tensor(1).data  # (batch, length, width)
+            for place, row in zip(batch.places.tolist(), layer, strict=True):
+                tokens[place] = row[: min(most, len(sequences[place]))].copy()
+
+        return self.run_batches(len(sequences), self._batches(sequences), keep), tokens
+
+    def run_batches(
+        self,
+        count: int,
+        batches: Iterable[Batch],
+        keep: Callable[[Batch, ov.InferRequest], None] = lambda _batch, _request: None,
+    ) -> Outputs:
+        """The graph's first output for `count` places, shape (count, width).
+
+        Args:
+            count: how many places the batches have together.
+            batches: run side by side, as many at once as there are streams.
+            keep: called with each batch and the request that holds its outputs.
+        """
+        outputs = np.empty((count, self.width), dtype=np.float32)
         running: deque[tuple[ov.InferRequest, Batch]] = deque()
+
+        def finish() -> ov.InferRequest:
+            """Wait for the oldest batch, keep its output, and give its request back."""
+            request, batch = running[0]
+            request.wait()
+            outputs[batch.places] = request.get_output_tensor(0).data
+            keep(batch, request)
+            running.popleft()
+            return request
+
         try:
-            for batch in make_batches(sequences, self._inputs):
-                request = self._take(running, outputs)
+            for batch in batches:
+                request = self._take(finish if running else self._idle.get)
                 running.append((request, batch))
                 request.start_async(batch.inputs)
             while running:
-                self._idle.put(self._finish(running, outputs))
+                self._idle.put(finish())
         finally:
             for request, _ in running:  # only after an error: it would fail again
                 request.cancel()
                 self._idle.put(self._model.create_infer_request())
         return outputs
 
-    def _take(
-        self, running: deque[tuple[ov.InferRequest, Batch]], outputs: Outputs
-    ) -> ov.InferRequest:
+    def _batches(self, sequences: Sequence[Encoding]) -> Iterator[Batch]:
+        longest = max(map(len, sequences), default=0)
+        if longest > self._max_length:  # the runtime would stay broken after trying it
+            raise ModelError(f"a sequence has {longest} tokens, the model reads {self._max_length}")
+        return make_batches(sequences, self._inputs)
+
+    def _take(self, wait: Callable[[], ov.InferRequest]) -> ov.InferRequest:
         """An idle request, or our own oldest once it is done, or another caller's."""
         try:
             return self._idle.get_nowait()
         except Empty:
-            return self._finish(running, outputs) if running else self._idle.get()
-
-    @staticmethod
-    def _finish(running: deque[tuple[ov.InferRequest, Batch]], outputs: Outputs) -> ov.InferRequest:
-        """Wait for the oldest batch, keep its output, and give its request back."""
-        request, batch = running[0]
-        request.wait()
-        outputs[batch.places] = request.get_output_tensor(0).data
-        running.popleft()
-        return request
+            return wait()
 
 
 def make_batches(sequences: Sequence[Encoding], inputs: Sequence[str]) -> Iterator[Batch]:
@@ -154,7 +192,32 @@ _FIELD_OF = {
 }
 
 
-def _compile(graph: Path, streams: int) -> ov.CompiledModel:
+def _smallest(port: ov.Output) -> NDArray[Any]:
+    """The least input a port takes: one row, as long as lengths are padded to."""
+    shape = [1, LENGTH_STEP]
+    shape += [int(size.get_length()) for size in list(port.partial_shape)[2:]]
+    return np.ones(shape, dtype=port.element_type.to_dtype())
+
+
+def _with_tokens(graph: Path, model: ov.Model) -> ov.Model:
+    """The model of a BERT, its last layer a second output."""
+    last = [
+        op
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in _NORMALISING and _LAYER.search(op.get_friendly_name())
+    ]
+    if not last:
+        raise ModelError(f"{graph} is no BERT: what it makes of each token cannot be had from it")
+    model.add_outputs([last[-1].output(0)])
+    return model
+
+
+_LAYER = re.compile(r"encoder\.layer\.\d+\.output\.LayerNorm/aten::layer_norm/")
+_NORMALISING = {"MVN", "Multiply", "Add"}
+"""What a layer ends with, in this order; a bias of 0 and a weight of 1 are left out."""
+
+
+def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
         "NUM_STREAMS": streams,
@@ -162,7 +225,9 @@ def _compile(graph: Path, streams: int) -> ov.CompiledModel:
         "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
     }
     try:
-        return ov.Core().compile_model(graph, "CPU", options)
+        core = ov.Core()
+        model = core.read_model(graph)
+        return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(
             f"{graph} cannot be loaded: {_last_line(error)}. "

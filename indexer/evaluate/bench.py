@@ -200,7 +200,8 @@ class Bench:
             if not (models / kind).is_dir():
                 self._say(f"restoring the {kind} in full precision")
                 models.mkdir(parents=True, exist_ok=True)
-                restore(kind, models / kind, self._snapshot / "models" / kind)
+                served = self._snapshot / "models"
+                restore(kind, models / kind, served / kind, served / "encoder")
         if not (self._work / "index" / "products.jsonl").is_file():
             self._say(f"the peer indexes {self._manifest.products:,} products")
             self._write_products(self._work / "products.jsonl", self._manifest.products)

@@ -24,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from engine.models.reranker import softmax
 from engine.models.tokenizer import cutting
@@ -72,21 +72,26 @@ class Pipeline:
 
     def _gains(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
         """The expected gain of each passage, as `CrossEncoder.predict` computes: sorted batches."""
-        sequences = self._tokenizer.encode_batch([(query, each) for each in passages])
+        asked = self._tokenizer.encode(query)
+        sequences = self._tokenizer.encode_batch(list(passages))
         order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
         logits = np.empty((len(sequences), len(GAINS)), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 places = order[start : start + BATCH]
-                longest = max(len(sequences[place]) for place in places)
-                columns = torch.zeros((3, len(places), longest), dtype=torch.int64)
-                for row, place in enumerate(places):
-                    one = sequences[place]
-                    fields = torch.tensor([one.ids, one.attention_mask, one.type_ids])
-                    columns[:, row, : len(one)] = fields
-                logits[places] = self._model(*columns).numpy()
+                texts = _tensors([asked] * len(places)), _tensors([sequences[p] for p in places])
+                logits[places] = self._model(*texts[0], *texts[1]).numpy()
         gains: NDArray[np.float32] = softmax(logits) @ GAINS.astype(np.float32)
         return gains
+
+
+def _tensors(sequences: Sequence[Encoding]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, (sequences, longest) each."""
+    shape = len(sequences), max(map(len, sequences))
+    ids, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    for row, one in enumerate(sequences):
+        ids[row, : len(one)], mask[row, : len(one)] = torch.tensor(one.ids), 1
+    return ids, mask
 
 
 def _encoder(models: Path) -> SentenceTransformer:

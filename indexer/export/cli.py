@@ -90,6 +90,10 @@ def reranker(
     calibration: Annotated[
         list[Path], typer.Option(help="Text file, QUERY<TAB>PASSAGE a line; repeatable.")
     ],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Exported encoder that a checkpoint of `daogou train` was trained over."),
+    ] = None,
     labels: Annotated[
         str, typer.Option(help="Class of each logit where the checkpoint does not say: E,S,C,I.")
     ] = "",
@@ -103,7 +107,7 @@ def reranker(
 
     A line of a calibration file is a query, a tab, and a passage.
     """
-    from indexer.export.recipe import export_reranker
+    from indexer.export.recipe import export_reranker, export_token_reranker
 
     lines = [line for file in calibration for line in _lines(file)]
     pairs = [tuple(line.split("\t", 1)) for line in lines]
@@ -111,10 +115,24 @@ def reranker(
         raise CatalogError(
             "a calibration line lacks its tab. Write QUERY<TAB>PASSAGE on every line"
         )
+    given = [(pair[0], pair[1]) for pair in pairs]
+    if encoder is not None:
+        report = export_token_reranker(
+            Path(base),
+            encoder,
+            out,
+            calibration=given,
+            temperature=temperature,
+            precision=precision.value,
+            name=name,
+            provenance=_pairs(provenance or []),
+        )
+        _print(report)
+        return
     report = export_reranker(
         base,
         out,
-        calibration=[(pair[0], pair[1]) for pair in pairs],
+        calibration=given,
         labels=[label for label in labels.split(",") if label] or None,
         temperature=temperature,
         max_length=max_length,

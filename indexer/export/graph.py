@@ -12,10 +12,10 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -25,16 +25,17 @@ from tokenizers import Encoding
 from engine.errors import MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
 from engine.models.runtime import Tokens, make_batches
-from engine.types import Relevance
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.utils import ModelOutput
 
+    from indexer.train.crossencoder import CrossEncoder
+
 SMOOTHING = 0.7
 """How far outliers move from activations to weights, 0 to 1: measured, see docs/log.md."""
-_EXACT = (".*aten::matmul.*", "__module.(classifier|importance)/.*")
+_EXACT = (".*aten::matmul.*", "__module.model.(classifier|importance)/.*")
 """Operations of our cross-encoder that stay in full precision: cosines of single tokens, and its
 head. They are a thousandth of its work."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -51,8 +52,6 @@ class Checkpoint:
     width: int
     positions: int
     """How many tokens it can read."""
-    reads_apart: bool = False
-    """Whether it reads a passage alone before it reads the pair."""
 
 
 @contextlib.contextmanager
@@ -102,22 +101,14 @@ def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
 def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
     """The checkpoint, from the tokens of a pair to logits, and its labels in logit order.
 
-    The base is one of `daogou train reranker`, or any classifier of Hugging Face.
+    The base is any classifier of Hugging Face.
 
     Raises:
         ModelError: the base is not there.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
 
-    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
-
     _quieten()
-    if (Path(base) / crossencoder.HEAD_FILE).is_file():
-        ours, written = crossencoder.load(Path(base))
-        config = ours.transformer.config
-        most = config.max_position_embeddings
-        own = Checkpoint(ours.eval(), written, config.hidden_size, most, reads_apart=True)
-        return own, [relevance.name.lower() for relevance in Relevance]
     with _readable(base):
         model = AutoModelForSequenceClassification.from_pretrained(base)
         tokenizer = AutoTokenizer.from_pretrained(base)
@@ -168,19 +159,83 @@ def write_graph(
     """
     import torch  # noqa: PLC0415 - optional
 
-    shape = ov.PartialShape([-1, -1])
     example = {name: torch.ones((2, 8), dtype=torch.int64) for name in INPUTS}
-    graph = ov.convert_model(
-        module, example_input=example, input=[(name, shape, ov.Type.i64) for name in INPUTS]
-    )
-    for port, name in zip(graph.inputs, INPUTS, strict=True):
-        port.get_tensor().set_names({name})  # the converter forgets some where they are first cast
+    shapes = {name: [-1, -1] for name in INPUTS}
+    graph = _convert(module, example, shapes)
     if precision == "int8":
-        graph = _quantise(graph, calibration, narrow=narrow)
+        graph = _quantise(graph, list(map(_one, calibration)), narrow=narrow)
     ov.save_model(graph, path, compress_to_fp16=False)
 
 
-def _quantise(graph: ov.Model, calibration: Sequence[Encoding], *, narrow: bool) -> ov.Model:
+def write_reranker_graph(
+    path: Path,
+    model: CrossEncoder,
+    calibration: Iterable[Mapping[str, NDArray[Any]]],
+    precision: Precision,
+) -> None:
+    """Write the graph of a cross-encoder of ours: one query and read passages in, logits out.
+
+    Args:
+        path: where to, as `write_graph`.
+        model: the checkpoint.
+        calibration: inputs as the runtime gives them.
+        precision: of weights and activations; int8 weights are kept to 7 bits.
+    """
+    import torch  # noqa: PLC0415 - optional
+
+    class Meeting(torch.nn.Module):  # type: ignore[misc]
+        """A query's tokens and read passages → logits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(
+            self,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            passages: torch.Tensor,
+            passage_mask: torch.Tensor,
+        ) -> torch.Tensor:
+            query = self.model.read_queries(input_ids, attention_mask)
+            count = passages.shape[0]
+            asked, mask = query.expand(count, -1, -1), attention_mask.expand(count, -1)
+            return self.model.meet(asked, mask, passages, passage_mask)
+
+    width = model.transformer.config.hidden_size
+    example = {
+        "input_ids": torch.ones((1, 8), dtype=torch.int64),
+        "attention_mask": torch.ones((1, 8), dtype=torch.int64),
+        "passages": torch.ones((3, 16, width)),
+        "passage_mask": torch.ones((3, 16), dtype=torch.int64),
+    }
+    shapes = {name: [-1, -1] for name in example} | {"passages": [-1, -1, width]}
+    graph = _convert(Meeting().eval(), example, shapes)
+    if precision == "int8":
+        graph = _quantise(graph, list(calibration), narrow=True)
+    ov.save_model(graph, path, compress_to_fp16=False)
+
+
+def _convert(
+    module: torch.nn.Module, example: Mapping[str, torch.Tensor], shapes: Mapping[str, list[int]]
+) -> ov.Model:
+    """The graph of a module: whole numbers in two dimensions, others in three."""
+    graph = ov.convert_model(
+        module,
+        example_input=dict(example),
+        input=[
+            (name, ov.PartialShape(shape), ov.Type.f32 if len(shape) > 2 else ov.Type.i64)
+            for name, shape in shapes.items()
+        ],
+    )
+    for port, name in zip(graph.inputs, shapes, strict=True):
+        port.get_tensor().set_names({name})  # the converter forgets some where they are first cast
+    return graph
+
+
+def _quantise(
+    graph: ov.Model, calibration: Sequence[Mapping[str, NDArray[Any]]], *, narrow: bool
+) -> ov.Model:
     import nncf  # noqa: PLC0415 - optional
     from nncf.quantization.advanced_parameters import (  # noqa: PLC0415
         AdvancedQuantizationParameters,
@@ -191,7 +246,7 @@ def _quantise(graph: ov.Model, calibration: Sequence[Encoding], *, narrow: bool)
     nncf.set_log_level(logging.ERROR)
     return nncf.quantize(
         graph,
-        nncf.Dataset([_one(sequence) for sequence in calibration]),
+        nncf.Dataset(calibration),
         subset_size=len(calibration),
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(patterns=list(_EXACT), validate=False),

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine.checksums import FileEntry
 from engine.errors import ModelError
-from engine.models.encoder import load_encoder
+from engine.models.encoder import TransformerEncoder, load_encoder
 from engine.models.folder import (
     GRAPH_FILE,
     INFO_FILE,
@@ -27,9 +28,10 @@ from engine.models.folder import (
     RerankerInfo,
     fingerprint_of,
 )
-from engine.models.reranker import load_reranker, softmax
-from engine.models.runtime import LENGTH_STEP
-from engine.models.tokenizer import PairTokenizer, load_tokenizer
+from engine.models.reranker import QUERY_INPUTS, PairReranker, TokenReranker, softmax
+from engine.models.runtime import LENGTH_STEP, make_batches
+from engine.models.tokenizer import load_tokenizer
+from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
 from indexer.evaluate.seen import TRAINING_QUERIES
@@ -42,6 +44,7 @@ from indexer.export.graph import (
     training_libraries,
     weights_digest,
     write_graph,
+    write_reranker_graph,
 )
 
 MIN_COSINE = 0.98
@@ -164,32 +167,124 @@ def export_reranker(
         with _aside(out) as folder:
             classes = _four_classes(base, labels or own_labels, len(own_labels))
             _write_tokenizer(folder, checkpoint, max_length)
-            alone = _passage_length(checkpoint, max_length)
-            tokenizer = PairTokenizer(load_tokenizer(folder, max_length), max_length, alone)
-            sequences = tokenizer.encode(*zip(*used, strict=True))
+            tokenizer = load_tokenizer(folder, max_length)
+            sequences = tokenizer.encode_batch(used)
             graph = folder / GRAPH_FILE
             write_graph(graph, checkpoint.module, sequences, precision, narrow=True)
             info = RerankerInfo(
                 name=name or Path(base).name,
                 labels=classes,
                 temperature=temperature,
-                passage_length=alone,
                 **_common(folder, base, checkpoint, provenance),
                 max_length=max_length,
                 precision=precision,
             )
-            queries, passages = zip(*held_out, strict=True)
-            logits = run_torch(checkpoint.module, tokenizer.encode(queries, passages))
+            logits = run_torch(checkpoint.module, tokenizer.encode_batch(held_out))
             _write_info(folder, info)
             columns = [classes.index(relevance.name.lower()) for relevance in Relevance]
             expected = softmax(logits[:, columns] / temperature)
-            shifts = np.abs(load_reranker(folder).classify(queries, passages) - expected)
-            loss = {"shift_max": float(shifts.max()), "shift_mean": float(shifts.mean())}
-            if loss["shift_max"] > MAX_SHIFT:
-                raise _too_costly(
-                    f"a shift of a probability by {loss['shift_max']:.3f} (at most {MAX_SHIFT})"
-                )
-            return _finish(folder, out, info, loss)
+            served = PairReranker(folder, info)
+            given = served.classify(*zip(*held_out, strict=True))
+            return _finish(folder, out, info, _shift(given, expected))
+
+
+def export_token_reranker(
+    base: Path,
+    encoder: Path,
+    out: Path,
+    *,
+    calibration: Sequence[tuple[str, str]],
+    temperature: float = 1.0,
+    precision: Precision = "int8",
+    name: str = "",
+    provenance: Mapping[str, str] | None = None,
+) -> ExportReport:
+    """Export a cross-encoder of `daogou train reranker`, to read what `encoder` makes of passages.
+
+    Args:
+        base: the checkpoint.
+        encoder: the exported encoder that the checkpoint was trained over.
+        out: folder to write; what was there is replaced once the export has succeeded.
+        calibration: real (query, passage) pairs, as `export_reranker` takes them.
+        temperature: logits are divided by it before the softmax.
+        precision: `int8`, or `fp32` to keep every bit.
+        name: for people; the base's name where empty.
+        provenance: further lines for the model card.
+
+    Raises:
+        MissingExtraError: torch, transformers or NNCF is not installed.
+        ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
+            encoder's, of what it makes of passages, is counted in.
+    """
+    used, held_out = _split(calibration)
+    with training_libraries():
+        from indexer.train.crossencoder import load  # noqa: PLC0415 - needs torch
+        from indexer.train.reranker import Texts, logits  # noqa: PLC0415 - needs torch
+
+        model, written = load(base)
+        reading = load_encoder(encoder, tokens=True)
+        positions = model.transformer.config.max_position_embeddings
+        checkpoint = Checkpoint(model.eval(), written, reading.dim, positions)
+        with _aside(out) as folder:
+            _write_tokenizer(folder, checkpoint, QUERY_TOKENS)
+            tokenizer = load_tokenizer(folder, QUERY_TOKENS)
+            write_reranker_graph(
+                folder / GRAPH_FILE, model, _read(used, tokenizer, reading), precision
+            )
+            info = RerankerInfo(
+                name=name or base.name,
+                labels=_LABELS,
+                temperature=temperature,
+                encoder=reading.fingerprint,
+                **_common(folder, base, checkpoint, provenance),
+                max_length=QUERY_TOKENS,
+                precision=precision,
+            )
+            _write_info(folder, info)
+            served = TokenReranker(folder, info)
+            given = np.concatenate(
+                [
+                    served.classify_read(query, pack(reading.read_passages([passage])[1]))
+                    for query, passage in held_out
+                ]
+            )
+            queries, passages = zip(*held_out, strict=True)
+            expected = softmax(
+                logits(model, Texts(model, written), queries, passages) / temperature
+            )
+            return _finish(folder, out, info, _shift(given, expected))
+
+
+_LABELS = ("irrelevant", "complement", "substitute", "exact")
+"""The logits of a checkpoint of ours are in the order of `Relevance`."""
+
+
+def _read(
+    pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, encoder: TransformerEncoder
+) -> list[dict[str, Any]]:
+    """Inputs of the graph, one a pair."""
+    _, tokens = encoder.read_passages([passage for _, passage in pairs])
+    inputs: list[dict[str, Any]] = []
+    for (query, _), passage in zip(pairs, tokens, strict=True):
+        (asked,) = make_batches([tokenizer.encode(query)], QUERY_INPUTS)
+        read = pack([passage])
+        inputs.append(asked.inputs | {"passages": read.hidden, "passage_mask": read.mask})
+    return inputs
+
+
+def _shift(given: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
+    """How far probabilities moved, (pairs, 4) both.
+
+    Raises:
+        ModelError: too far.
+    """
+    shifts = np.abs(given - expected)
+    loss = {"shift_max": float(shifts.max()), "shift_mean": float(shifts.mean())}
+    if loss["shift_max"] > MAX_SHIFT:
+        raise _too_costly(
+            f"a shift of a probability by {loss['shift_max']:.3f} (at most {MAX_SHIFT})"
+        )
+    return loss
 
 
 def _split(texts: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -219,15 +314,6 @@ def _write_tokenizer(folder: Path, checkpoint: Checkpoint, max_length: int) -> N
     cleaned.no_padding()
     cleaned.no_truncation()
     cleaned.save(str(folder / TOKENIZER_FILE), pretty=False)
-
-
-def _passage_length(checkpoint: Checkpoint, max_length: int) -> int | None:
-    """Tokens read of a passage, where the model reads it alone first."""
-    if not checkpoint.reads_apart:
-        return None
-    from indexer.train.crossencoder import passage_length  # noqa: PLC0415 - needs torch
-
-    return passage_length(max_length)
 
 
 def _common(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import ModelError
 from engine.models.folder import GRAPH_FILE
 
+_WORDS = "transformer.embeddings.word_embeddings.weight"
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -62,7 +63,7 @@ def read_weights(folder: Path) -> Restored:
             case "ScaledDotProductAttention", _:
                 heads = op.input(0).get_partial_shape()[1].get_length()
                 gates += _gate(op)
-    if not heads or "transformer.embeddings.word_embeddings.weight" not in weights:
+    if not heads or not any(name.endswith(_WORDS) for name in weights):
         raise ModelError(f"{folder} holds no BERT that daogou exported: name a base with --base")
     return Restored(weights, heads, epsilon, tuple(gates))
 

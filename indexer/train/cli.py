@@ -116,14 +116,15 @@ def reranker(
     index_encoder: Encoder = None,
     without: Without = None,
     seed: Seed = 0,
-    max_length: MaxLength = None,
     epochs: Epochs = None,
     threads: Threads = 0,
     dry_run: DryRun = False,
     restart: Restart = False,
 ) -> None:
-    """Train the cross-encoder; export it with: daogou export reranker OUT/checkpoint."""
-    from indexer.train import recipe
+    """Train the cross-encoder over an encoder that stays as it is.
+
+    Export it with: daogou export reranker OUT/checkpoint --encoder DIR.
+    """
     from indexer.train.session import Job
 
     found = _sources(
@@ -132,7 +133,7 @@ def reranker(
     )  # fmt: skip
     job = Job(
         "reranker", _base(base, init), out,
-        store=store, seed=seed, max_length=max_length or recipe.RERANKER_LENGTH, epochs=epochs,
+        store=store, seed=seed, epochs=epochs,
         threads=threads, without=_without(without),
     )  # fmt: skip
     _run(job, found, index_encoder, dry_run=dry_run, anew=restart)

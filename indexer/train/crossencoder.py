@@ -1,14 +1,14 @@
 """The cross-encoder: P = softmax(W·E + b) over the four classes of `Relevance`.
 
-A bi-encoder cannot be made a cross-encoder by joining query and passage in one sequence: it has
-never seen two texts at once, and what it knows is lost at the first step. This one starts as the
-bi-encoder it is made from and learns to look across:
+A cross-encoder that reads query and passage in one sequence has to read every candidate anew for
+every query. In this one only the query looks across (MORES, Gao, Dai and Callan 2020): a passage is
+read once, at index time, by the bi-encoder, whose tokens are kept in the snapshot.
 
-* `[CLS] query [SEP]` and `[CLS] passage [SEP]` keep their own positions, as if each were alone;
-* in the lower half of the layers the texts do not see each other, and these layers stay as they
-  are: what they make of a text can be kept (PreTTR, MacAvaney et al. 2020), which halves training;
-* in every upper layer a gate, one number, is added to the attention between the two texts. At -20
-  they do not see each other, at 0 they are one text; it starts at -3 and is learnt;
+* The lower half of the layers reads the query alone. They are the bi-encoder's and stay so.
+* In every upper layer each token of the query attends to the query and to the passage's tokens.
+  They start as the bi-encoder's and are learnt. A gate a layer, one number, is added to the
+  attention to the passage: at -20 the query does not see it, at 0 both are one text; it starts
+  at -3.
 * E = [u∘v, |u-v|, m, l] of the pooled texts u and v. For every token of the query the cosine of the
   likest token of the passage is taken (Khattab and Zaharia 2020); m is their weighted mean and l
   about the least of them, so that one thing wished for and not there is seen. W starts as the sum
@@ -19,13 +19,13 @@ So training begins at the bi-encoder's ranking rather than at chance: see docs/l
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 
 from engine.errors import ModelError
 from engine.types import Relevance
@@ -44,25 +44,28 @@ SHARPNESS = 0.1
 APART = -1e4
 """Added to attention, it hides what is attended to."""
 
+LEARNT = ("upper", "importance", "classifier")
+"""The parts of the model that a checkpoint holds beside the bi-encoder, the gates apart."""
+
 
 class CrossEncoder(torch.nn.Module):  # type: ignore[misc]
-    """Tokens of a pair → four logits in the order of `Relevance`."""
+    """Tokens of a query and of a passage → four logits in the order of `Relevance`."""
 
     def __init__(self, transformer: Any, apart: int | None = None) -> None:  # noqa: ANN401 - untyped
         """Start from a bi-encoder's transformer.
 
         Args:
-            transformer: a BERT. Its embeddings and its lower layers stay as they are.
-            apart: how many layers read each text alone; half of them if left out.
+            transformer: a BERT. It reads passages and, with its lower layers, queries; it stays as
+                it is.
+            apart: how many layers read the query alone; half of them if left out.
         """
         super().__init__()
-        self.transformer = transformer
+        self.transformer = transformer.requires_grad_(False).eval()
         layers = transformer.encoder.layer
         self.apart = len(layers) // 2 if apart is None else apart
-        for part in (transformer.embeddings, *layers[: self.apart]):
-            part.requires_grad_(False)
+        self.upper = copy.deepcopy(layers[self.apart :]).requires_grad_(True)
         width = transformer.config.hidden_size
-        self.gate = torch.nn.Parameter(torch.full((len(layers) - self.apart,), GATE))
+        self.gate = torch.nn.Parameter(torch.full((len(self.upper),), GATE))
         self.importance = torch.nn.Linear(width, 1)
         self.classifier = torch.nn.Linear(2 * width + 2, len(Relevance))
         readout = torch.tensor(READOUT)
@@ -75,84 +78,91 @@ class CrossEncoder(torch.nn.Module):  # type: ignore[misc]
             self.classifier.weight[:, :width] = start
             self.classifier.weight[:, 2 * width : 2 * width + 1] = start
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    def train(self, mode: bool = True) -> CrossEncoder:
+        """Training mode for what is learnt; the bi-encoder never drops anything out."""
+        super().train(mode)
+        self.transformer.eval()
+        return self
+
+    def read_queries(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """What the lower layers make of queries; (batch, length, width) of ids and mask."""
+        return self._read(input_ids, attention_mask, self.apart)
+
+    def read_passages(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """What the bi-encoder makes of passages; (batch, length, width) of ids and mask."""
+        return self._read(input_ids, attention_mask, len(self.transformer.encoder.layer))
+
+    def _read(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, layers: int
     ) -> torch.Tensor:
-        """Logits, shape (batch, 4), of token ids, mask and types, each (batch, length)."""
-        first = (1 - token_type_ids) * attention_mask
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        hidden = self.transformer.embeddings(
-            input_ids=input_ids,
-            token_type_ids=torch.zeros_like(token_type_ids),
-            position_ids=places - token_type_ids * first.sum(dim=1, keepdim=True),
-        )
-        padding, across = _masks(attention_mask, token_type_ids, hidden.dtype)
-        for layer in self.transformer.encoder.layer[: self.apart]:
-            hidden = _through(layer, hidden, padding + APART * across)
-        return self.meet(hidden, attention_mask, token_type_ids)
-
-    def alone(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """What the lower layers make of texts; (batch, length, width) of ids and mask.
-
-        The same as inside `forward`, whatever the other text of the pair.
-        """
-        hidden = self.transformer.embeddings(
+        hidden: torch.Tensor = self.transformer.embeddings(
             input_ids=input_ids, token_type_ids=torch.zeros_like(input_ids)
         )
-        padding, _ = _masks(attention_mask, torch.zeros_like(attention_mask), hidden.dtype)
-        for layer in self.transformer.encoder.layer[: self.apart]:
+        padding = _hidden(attention_mask, hidden.dtype)
+        for layer in self.transformer.encoder.layer[:layers]:
             hidden = _through(layer, hidden, padding)
         return hidden
 
     def meet(
-        self, hidden: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+        self,
+        query: torch.Tensor,
+        query_mask: torch.Tensor,
+        passage: torch.Tensor,
+        passage_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Logits, shape (batch, 4), of pairs that the lower layers have read.
+        """Logits, shape (batch, 4), of texts that were read.
 
         Args:
-            hidden: what `alone` made of both texts, one after the other; (batch, length, width).
-            attention_mask: 0 where there is no token; (batch, length).
-            token_type_ids: 1 in the passage; (batch, length).
+            query: what `read_queries` made of them; (batch, length, width).
+            query_mask: 0 where there is no token; (batch, length).
+            passage: what `read_passages` made of them; (batch, other length, width).
+            passage_mask: 0 where there is no token; (batch, other length).
         """
-        padding, across = _masks(attention_mask, token_type_ids, hidden.dtype)
-        for place, layer in enumerate(self.transformer.encoder.layer[self.apart :]):
-            hidden = _through(layer, hidden, padding + self.gate[place] * across)
-        first, second = (1 - token_type_ids) * attention_mask, token_type_ids * attention_mask
-        query, passage = _pool(hidden, first), _pool(hidden, second)
-        parts = [query * passage, (query - passage).abs(), *self._matches(hidden, first, second)]
+        both = torch.cat([query_mask, passage_mask], dim=1)
+        across = torch.cat([torch.zeros_like(query_mask), torch.ones_like(passage_mask)], dim=1)
+        padding, across = _hidden(both, query.dtype), across.to(query.dtype)[:, None, None, :]
+        for place, layer in enumerate(self.upper):
+            query = _across(layer, query, passage, padding + self.gate[place] * across)
+        first, second = _pool(query, query_mask), _pool(passage, passage_mask)
+        met = self._matches(query, query_mask, passage, passage_mask)
+        parts = [first * second, (first - second).abs(), *met]
         logits: torch.Tensor = self.classifier(torch.cat(parts, dim=-1))
         return logits
 
-    def _matches(
-        self, hidden: torch.Tensor, first: torch.Tensor, second: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """How well the query's tokens are met in the passage: on average and at worst; (batch, 1).
+    def forward(
+        self,
+        query_ids: torch.Tensor,
+        query_mask: torch.Tensor,
+        passage_ids: torch.Tensor,
+        passage_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits, shape (batch, 4), of token ids and masks, each (batch, its length)."""
+        query = self.read_queries(query_ids, query_mask)
+        passage = self.read_passages(passage_ids, passage_mask)
+        return self.meet(query, query_mask, passage, passage_mask)
 
-        Args:
-            hidden: tokens of both texts; (batch, length, width).
-            first: 1 for the query's tokens; (batch, length).
-            second: 1 for the passage's; (batch, length).
-        """
-        unit = torch.nn.functional.normalize(hidden, dim=-1)
-        outside = (1 - second).to(hidden.dtype)[:, None, :] * -2.0
-        best = (unit @ unit.transpose(1, 2) + outside).amax(dim=2)  # (batch, length)
-        absent = (1 - first).to(hidden.dtype) * APART
-        weights = torch.softmax(self.importance(hidden)[..., 0] + absent, dim=1)
+    def _matches(
+        self,
+        query: torch.Tensor,
+        query_mask: torch.Tensor,
+        passage: torch.Tensor,
+        passage_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How well the query's tokens are met: on average and at worst; (batch, 1) each."""
+        own = torch.nn.functional.normalize(query, dim=-1)
+        other = torch.nn.functional.normalize(passage, dim=-1)
+        outside = (1 - passage_mask).to(query.dtype)[:, None, :] * -2.0
+        best = (own @ other.transpose(1, 2) + outside).amax(dim=2)  # (batch, length)
+        absent = (1 - query_mask).to(query.dtype) * APART
+        weights = torch.softmax(self.importance(query)[..., 0] + absent, dim=1)
         mean = (weights * best).sum(dim=1, keepdim=True)
         least = -torch.logsumexp((weights + 1e-9).log() - best / SHARPNESS, dim=1, keepdim=True)
         return mean, least * SHARPNESS
 
 
-def _masks(
-    attention_mask: torch.Tensor, token_type_ids: torch.Tensor, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is added to attention for padding, and 1 where a text looks at the other.
-
-    Shapes (batch, 1, 1, length) and (batch, 1, length, length).
-    """
-    padding = (1 - attention_mask).to(dtype)[:, None, None, :] * APART
-    across = token_type_ids[:, :, None] != token_type_ids[:, None, :]
-    return padding, across.to(dtype)[:, None]
+def _hidden(attention_mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to attention where there is no token; (batch, 1, 1, length)."""
+    return (1 - attention_mask).to(dtype)[:, None, None, :] * APART
 
 
 def _through(layer: Any, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
@@ -161,30 +171,33 @@ def _through(layer: Any, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     return found
 
 
+def _across(
+    layer: Any,  # noqa: ANN401 - transformers is not typed
+    query: torch.Tensor,
+    passage: torch.Tensor,
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """The layer's output for the query, which attends to both texts; shape of the query kept."""
+    attention = layer.attention.self
+    both = torch.cat([query, passage], dim=1)
+    asked, keys, values = (
+        part.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        for part in (attention.query(query), attention.key(both), attention.value(both))
+    )  # (batch, heads, length, width of a head)
+    dropout = attention.dropout.p if layer.training else 0.0
+    found = torch.nn.functional.scaled_dot_product_attention(
+        asked, keys, values, attn_mask=mask, dropout_p=dropout
+    )
+    attended = layer.attention.output(found.transpose(1, 2).flatten(2), query)
+    output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
+    return output
+
+
 def _pool(hidden: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The unit-length mean of the chosen tokens; (batch, width)."""
     weights = chosen.to(hidden.dtype)[..., None]
     mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
     return torch.nn.functional.normalize(mean, dim=-1)
-
-
-def passage_length(max_length: int) -> int:
-    """Tokens read of a passage, of those read of a pair: two thirds."""
-    return max_length * 2 // 3
-
-
-def pair_tokenizer(tokenizer: str) -> str:
-    """The tokenizer (JSON of the `tokenizers` library), giving the second text a `[CLS]` too."""
-    changed = Tokenizer.from_str(tokenizer)
-    ids = [(token, changed.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    if any(place is None for _, place in ids):
-        raise ModelError("the base's tokenizer lacks [CLS] or [SEP]: name a BERT")
-    changed.no_padding()
-    changed.no_truncation()
-    changed.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [CLS]:1 $B:1 [SEP]:1", special_tokens=ids
-    )
-    return str(changed.to_str())
 
 
 def start(base: str) -> tuple[CrossEncoder, str]:
@@ -204,16 +217,19 @@ def start(base: str) -> tuple[CrossEncoder, str]:
         raise ModelError(f"{base} is neither a BERT's folder nor a known id: {error}") from error
     if not hasattr(transformer, "encoder") or not hasattr(transformer.encoder, "layer"):
         raise ModelError(f"{base} is a {type(transformer).__name__}: name a BERT")
-    return CrossEncoder(transformer.float()), pair_tokenizer(tokenizer)
+    plain = Tokenizer.from_str(tokenizer)
+    plain.no_padding()
+    plain.no_truncation()
+    return CrossEncoder(transformer.float()), str(plain.to_str())
 
 
 def save(folder: Path, model: CrossEncoder, tokenizer: str) -> None:
-    """Write the checkpoint: transformer and tokenizer as Hugging Face does, the head beside."""
+    """Write the checkpoint: bi-encoder and tokenizer as Hugging Face does, the rest beside."""
     folder.mkdir(parents=True, exist_ok=True)
     model.transformer.save_pretrained(folder)
     save_tokenizer(folder, tokenizer)
     head = {"gate": model.gate.detach()}
-    for name in ("importance", "classifier"):
+    for name in LEARNT:
         head |= getattr(model, name).state_dict(prefix=f"{name}.")
     torch.save(head, folder / HEAD_FILE)
 
@@ -237,7 +253,8 @@ def load(folder: Path) -> tuple[CrossEncoder, str]:
         transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
         head = torch.load(folder / HEAD_FILE, weights_only=True)
         model = CrossEncoder(transformer, len(transformer.encoder.layer) - len(head["gate"]))
-        model.load_state_dict(head, strict=False)
+        known = model.transformer.state_dict(prefix="transformer.")
+        model.load_state_dict(known | head)
         return model, (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{folder} is not a whole checkpoint: {error}") from error

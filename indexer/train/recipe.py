@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.models.tokens import READ_TOKENS
 from indexer.train.gather import Amounts, Gathered
 from indexer.train.record import Stage
 
@@ -33,7 +34,6 @@ ENCODER_STAGES = (
     StageSettings("gold", ("gold",), 1, 2e-5, contrastive=0.5, keep=0.5),
 )
 
-RERANKER_LENGTH = 80
 RERANKER_STAGES = (
     StageSettings("machine", ("machine", "records"), 1, 5e-5, classes=1.0),
     StageSettings("gold", ("gold",), 1, 5e-5, classes=1.0),
@@ -41,8 +41,8 @@ RERANKER_STAGES = (
 CALIBRATION = 0.1
 """Share of the queries of gold kept out of the reranker's training, to fit the temperature on."""
 
-SERVED_LENGTH = 128
-"""Tokens the exported encoder reads of a text; the reranker reads what it was trained on."""
+SERVED_LENGTH = READ_TOKENS
+"""Tokens the exported encoder reads of a text."""
 
 
 def stages(

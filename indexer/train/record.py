@@ -80,6 +80,9 @@ class Record:
     done: list[dict[str, Any]] = field(default_factory=list)
     temperature: float | None = None
     """Of the class probabilities; None where it was not fitted."""
+    texts_read: int = 0
+    """Texts whose reading no stage counts, because no stage changes it."""
+    reading_seconds: float = 0.0
 
     def finished(self, stage: Stage, losses: Sequence[float], seconds: float) -> None:
         """Note a stage's end."""
@@ -116,6 +119,7 @@ def write_record(out: Path, record: Record, facts: Mapping[str, str]) -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "training_queries": len(queries),
         "temperature": record.temperature,
+        "reading": {"texts": record.texts_read, "seconds": round(record.reading_seconds, 2)},
         "stages": record.done,
         "facts": dict(facts),
     }

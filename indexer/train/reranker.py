@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from engine.models.reranker import softmax
 from engine.models.runtime import make_batches
-from engine.models.tokenizer import PairTokenizer
+from engine.models.tokenizer import cutting
+from engine.models.tokens import PASSAGE_TOKENS, QUERY_TOKENS, READ_TOKENS
 from indexer.export.graph import weights_digest
 from indexer.progress import Progress, Silent
-from indexer.train.crossencoder import READOUT, CrossEncoder, passage_length, save, start
+from indexer.train.crossencoder import READOUT, CrossEncoder, save, start
 from indexer.train.lists import Origin, QueryList
 from indexer.train.loop import Plan, device, fit, packed, shuffled
 from indexer.train.losses import classes_of, classification, listwise, target
 from indexer.train.record import Record, Stage, digest_of, write_record
 
 BATCH_PAIRS = 64
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+INPUTS = ("input_ids", "attention_mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,6 @@ def train_reranker(
     stages: Sequence[Stage],
     out: Path,
     *,
-    max_length: int = 80,
     seed: int = 0,
     progress: Progress | None = None,
     facts: Mapping[str, str] | None = None,
@@ -61,31 +62,31 @@ def train_reranker(
         stages: run in turn, each on its own lists.
         out: gets `checkpoint/` (to export or to go on from), the model card, `training.json` and
             `training_queries.txt`.
-        max_length: tokens read of a pair. The same must be given to the export.
         seed: of the order and of dropout.
         progress: told of every step.
         facts: lines for the card: data, licences, purpose.
         calibration: judged lists kept out of the stages, to fit temperature and biases of the class
             probabilities on. The biases become the model's; the temperature stands in
             `training.json`, for the export.
-        texts: what the lower layers made of texts in another training of the same base.
+        texts: as another training of the same base read them.
 
     Raises:
         ModelError: the base is no BERT.
         TrainingError: `out` holds another training.
     """
     model, written = start(str(base))
-    tokenizer = reader(written, max_length)
     weights = weights_digest(model)
-    record = Record("reranker", str(base), stages, seed, max_length)
+    record = Record("reranker", str(base), stages, seed, QUERY_TOKENS + PASSAGE_TOKENS)
     model.to(device())
-    texts = texts or Texts(model, tokenizer, progress)
+    texts = texts or Texts(model, written, progress)
     for number, stage in enumerate(stages):
         batches = _batches(stage, seed + number)
-        texts.read(
+        began = time.monotonic()
+        record.texts_read += texts.read(
             [text for each in batches for text in each.queries],
             [text for each in batches for text in each.passages],
         )
+        record.reading_seconds += time.monotonic() - began
         with (progress or Silent()).step(stage.name, len(batches)) as advance:
             fitted = fit(
                 model,
@@ -93,13 +94,13 @@ def train_reranker(
                 lambda batch, stage=stage: _loss(model, texts, batch, stage),  # type: ignore[misc]
                 Plan(stage.learning_rate, keep=stage.keep),
                 checkpoint=out / "stages" / f"{number}-{stage.name}.pt",
-                digest=digest_of(weights, stages[: number + 1], seed, max_length),
+                digest=digest_of(weights, stages[: number + 1], seed, record.max_length),
                 seed=seed + number,
                 advance=advance,
             )
         record.finished(stage, fitted.losses, fitted.seconds)
     if known := [each for each in calibration if any(place >= 0 for place in classes_of(each))]:
-        calibrated = _calibration(model, tokenizer, known)
+        calibrated = _calibration(model, texts, known)
         record.temperature = calibrated.temperature
         with torch.no_grad():
             model.classifier.bias += torch.tensor(calibrated.bias, device=device())
@@ -108,80 +109,90 @@ def train_reranker(
     return out / "checkpoint"
 
 
-def reader(tokenizer: str, max_length: int) -> PairTokenizer:
-    """A tokenizer that cuts as the serving one does."""
-    loaded = Tokenizer.from_str(tokenizer)
-    return PairTokenizer(loaded, max_length, passage_length(max_length))
-
-
 class Texts:
-    """What a cross-encoder's lower layers, which do not change, make of texts: computed once.
+    """What a cross-encoder reads of texts before they meet, which no training changes: read once.
 
-    Half precision halves the memory: about 40 KB a passage of 53 tokens and 384 numbers each.
+    Half precision halves the memory: 37 KB a passage of 48 tokens and 384 numbers each.
     """
 
     def __init__(
-        self, model: CrossEncoder, tokenizer: PairTokenizer, progress: Progress | None = None
+        self, model: CrossEncoder, tokenizer: str, progress: Progress | None = None
     ) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._progress = progress or Silent()
-        self._queries: dict[str, torch.Tensor] = {}  # (tokens, width) each
-        self._passages: dict[str, torch.Tensor] = {}
+        """Prepare; nothing is read yet.
 
-    def read(self, queries: Iterable[str], passages: Iterable[str]) -> None:
-        """Read the texts that were not read before."""
-        asked = [text for text in dict.fromkeys(queries) if text not in self._queries]
-        given = [text for text in dict.fromkeys(passages) if text not in self._passages]
-        self._keep(self._queries, asked, self._tokenizer.encode_queries(asked))
-        self._keep(self._passages, given, self._tokenizer.encode_passages(given))
+        Args:
+            model: whose bi-encoder reads.
+            tokenizer: its tokenizer (JSON of the `tokenizers` library).
+            progress: told of long readings.
+        """
+        self._model = model
+        longest = model.transformer.config.max_position_embeddings
+        self._queries = cutting(Tokenizer.from_str(tokenizer), min(QUERY_TOKENS, longest))
+        self._passages = cutting(Tokenizer.from_str(tokenizer), min(READ_TOKENS, longest))
+        self._progress = progress or Silent()
+        self._asked: dict[str, torch.Tensor] = {}  # (tokens, width) each
+        self._given: dict[str, torch.Tensor] = {}
+
+    def read(self, queries: Iterable[str], passages: Iterable[str]) -> int:
+        """Read the texts that were not read before; how many passages these were."""
+        model, before = self._model, len(self._given)
+        self._keep(self._asked, queries, self._queries, model.read_queries, QUERY_TOKENS)
+        self._keep(self._given, passages, self._passages, model.read_passages, PASSAGE_TOKENS)
+        return len(self._given) - before
 
     def _keep(
-        self, kept: dict[str, torch.Tensor], texts: Sequence[str], sequences: Sequence[Encoding]
+        self,
+        kept: dict[str, torch.Tensor],
+        texts: Iterable[str],
+        tokenizer: Tokenizer,
+        read: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        tokens: int,
     ) -> None:
+        fresh = [text for text in dict.fromkeys(texts) if text not in kept]
+        sequences = tokenizer.encode_batch(fresh)
         self._model.eval()
         with (
-            self._progress.step("reading", len(texts)) as advance,
+            self._progress.step("reading", len(fresh)) as advance,
             torch.no_grad(),  # what inference mode makes could not be learnt from
         ):
-            for batch in make_batches(sequences, INPUTS[:2]):
-                ids, mask = (torch.from_numpy(batch.inputs[n]).to(device()) for n in INPUTS[:2])
-                hidden = self._model.alone(ids, mask).half().cpu()
-                for place, row in zip(batch.places.tolist(), hidden, strict=True):
-                    kept[texts[place]] = row[: len(sequences[place])].clone()
+            for batch in make_batches(sequences, INPUTS):
+                hidden = read(*(torch.from_numpy(batch.inputs[n]).to(device()) for n in INPUTS))
+                for place, row in zip(batch.places.tolist(), hidden.half().cpu(), strict=True):
+                    kept[fresh[place]] = row[: min(len(sequences[place]), tokens)].clone()
                 advance(len(batch.places))
 
     def logits(
         self, model: CrossEncoder, queries: Sequence[str], passages: Sequence[str]
     ) -> torch.Tensor:
-        """The four logits, (pairs, 4), that a model with the same lower layers gives read texts."""
-        first = [self._queries[text] for text in queries]
-        second = [self._passages[text] for text in passages]
-        lengths = [len(one) + len(other) for one, other in zip(first, second, strict=True)]
-        width = first[0].shape[1]
-        hidden = torch.zeros((len(first), max(lengths), width), dtype=torch.float32)
-        mask = torch.zeros(hidden.shape[:2], dtype=torch.int64)
-        types = torch.zeros_like(mask)
-        for row, (one, other) in enumerate(zip(first, second, strict=True)):
-            hidden[row, : len(one)] = one
-            hidden[row, len(one) : lengths[row]] = other
-            mask[row, : lengths[row]] = 1
-            types[row, len(one) : lengths[row]] = 1
-        found: torch.Tensor = model.meet(*(x.to(device()) for x in (hidden, mask, types)))
+        """The four logits, (pairs, 4), that a model over the same bi-encoder gives read texts."""
+        query, asked = _padded([self._asked[text] for text in queries])
+        passage, given = _padded([self._given[text] for text in passages])
+        found: torch.Tensor = model.meet(*(x.to(device()) for x in (query, asked, passage, given)))
         return found
 
 
+def _padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts of (tokens, width) each as (texts, longest, width), and their mask (texts, longest)."""
+    hidden = torch.zeros((len(texts), max(map(len, texts)), texts[0].shape[1]))
+    mask = torch.zeros(hidden.shape[:2], dtype=torch.int64)
+    for row, text in enumerate(texts):
+        hidden[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return hidden, mask
+
+
 def logits(
-    model: CrossEncoder, tokenizer: PairTokenizer, queries: Sequence[str], passages: Sequence[str]
+    model: CrossEncoder, texts: Texts, queries: Sequence[str], passages: Sequence[str]
 ) -> NDArray[np.float32]:
     """The four logits of each pair in full precision; shape (pairs, 4)."""
-    sequences = tokenizer.encode(queries, passages)
-    found = np.empty((len(sequences), len(READOUT)), dtype=np.float32)
+    texts.read(queries, passages)
+    found = np.empty((len(queries), len(READOUT)), dtype=np.float32)
     model.eval()
     with torch.inference_mode():
-        for batch in make_batches(sequences, INPUTS):
-            inputs = (torch.from_numpy(batch.inputs[name]).to(device()) for name in INPUTS)
-            found[batch.places] = model(*inputs).float().cpu().numpy()
+        for start in range(0, len(queries), BATCH_PAIRS):
+            part = slice(start, start + BATCH_PAIRS)
+            given = texts.logits(model, queries[part], passages[part])
+            found[part] = given.float().cpu().numpy()
     return found
 
 
@@ -226,9 +237,7 @@ def fit_calibration(given: NDArray[np.float32], grades: NDArray[np.int64]) -> Ca
     return Calibration(round(1 / float(scale), 4), (first, second, third, fourth))
 
 
-def _calibration(
-    model: CrossEncoder, tokenizer: PairTokenizer, lists: Sequence[QueryList]
-) -> Calibration:
+def _calibration(model: CrossEncoder, texts: Texts, lists: Sequence[QueryList]) -> Calibration:
     """Fitted on the candidates whose class people or machines told, not on mined ones."""
     lists = [
         replace(each, candidates=tuple(c for c in each.candidates if c.origin != Origin.MINED))
@@ -238,7 +247,7 @@ def _calibration(
     grades = np.array([place for each in lists for place in classes_of(each)], dtype=np.int64)
     queries, passages = zip(*pairs, strict=True)
     known = grades >= 0
-    return fit_calibration(logits(model, tokenizer, queries, passages)[known], grades[known])
+    return fit_calibration(logits(model, texts, queries, passages)[known], grades[known])
 
 
 def _batches(stage: Stage, seed: int) -> list[_Batch]:

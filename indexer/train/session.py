@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -47,7 +48,8 @@ class Job:
     encoder: Path = SHIPPED_ENCODER
     """Exported encoder that indexes for mining."""
     seed: int = 0
-    max_length: int = recipe.RERANKER_LENGTH
+    max_length: int = recipe.ENCODER_LENGTH
+    """Tokens that an encoder is trained to read of a text."""
     epochs: int | None = None
     matryoshka: tuple[int, ...] = ()
     threads: int = 0
@@ -65,7 +67,7 @@ class Estimate:
     counts: tuple[tuple[str, int, int], ...]
     """Of each kind of list: its name, lists, pairs."""
     stages: tuple[tuple[str, int, float], ...]
-    """Of each stage: its name, pairs over all epochs, seconds."""
+    """Of each stage: its name, pairs over all epochs, seconds. Reading counts texts."""
     left_out: Mapping[str, int]
     """By file, pairs whose product the catalog lacks."""
 
@@ -108,8 +110,7 @@ def train(job: Job, gathered: Gathered, progress: Progress) -> Path:
     trained, kept = hold_out(gathered.gold, job.calibration, job.seed)
     return train_reranker(
         base, _stages(job, replace(gathered, gold=trained)), job.out,
-        max_length=job.max_length, seed=job.seed, progress=progress, facts=gathered.facts,
-        calibration=kept,
+        seed=job.seed, progress=progress, facts=gathered.facts, calibration=kept,
     )  # fmt: skip
 
 
@@ -131,14 +132,15 @@ def estimate(job: Job, sources: Sources) -> Estimate:
         record = json.loads((trial.out / "training.json").read_bytes())
         (timed,) = [stage for stage in record["stages"] if stage["pairs"]]
     each_second = timed["pairs"] * timed["epochs"] / max(timed["seconds"], 0.1)
-    return Estimate(
-        tuple(gathered.counts()),
-        tuple(
-            (stage.name, stage.pairs * stage.epochs, stage.pairs * stage.epochs / each_second)
-            for stage in stages
-        ),
-        dict(gathered.left_out),
-    )
+    steps = [
+        (stage.name, stage.pairs * stage.epochs, stage.pairs * stage.epochs / each_second)
+        for stage in stages
+    ]
+    if read := record["reading"]["texts"]:
+        lists = chain.from_iterable(stage.lists for stage in stages)
+        texts = len({one.passage for each in lists for one in each.candidates})
+        steps.insert(0, ("reading", texts, texts * record["reading"]["seconds"] / read))
+    return Estimate(tuple(gathered.counts()), tuple(steps), dict(gathered.left_out))
 
 
 def restart(out: Path) -> None:

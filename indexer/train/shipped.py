@@ -16,11 +16,11 @@ import torch
 from engine.errors import ModelError
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import TOKENIZER_FILE
-from engine.models.reranker import load_reranker, softmax
-from engine.types import Relevance
+from engine.models.reranker import TokenReranker, load_reranker, softmax
+from engine.models.tokens import pack
 from indexer.export.restore import Restored, read_weights
 from indexer.train import crossencoder
-from indexer.train.reranker import logits, reader
+from indexer.train.reranker import Texts, logits
 
 MIN_COSINE = 0.98
 MAX_SHIFT = 0.1
@@ -33,13 +33,14 @@ PROBES = (
 )
 
 
-def restore(kind: str, out: Path, folder: Path | None = None) -> Path:
+def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | None = None) -> Path:
     """Write a checkpoint of the serving encoder or reranker to `out`; returns `out`.
 
     Args:
         kind: `encoder` or `reranker`.
         out: folder to write; what was there is replaced.
         folder: exported by daogou; what ships if left out.
+        encoder: that a reranker reads; the shipped one if left out.
 
     Raises:
         ModelError: none ships, it is no BERT, or what was restored gives other results.
@@ -47,8 +48,8 @@ def restore(kind: str, out: Path, folder: Path | None = None) -> Path:
     folder = folder or SHIPPED_ENCODER.with_name(kind)
     if not folder.is_dir():
         raise ModelError(f"no {kind} ships with this daogou: name a base with --base")
-    restored = read_weights(folder)
-    transformer = _transformer(restored)
+    reading = folder if kind == "encoder" else encoder or SHIPPED_ENCODER
+    transformer = _transformer(read_weights(reading))
     tokenizer = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
     fresh = out.with_name(f".{out.name}.fresh")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -58,9 +59,9 @@ def restore(kind: str, out: Path, folder: Path | None = None) -> Path:
         crossencoder.save_tokenizer(fresh, tokenizer)
         _check_encoder(folder, fresh)
     else:
-        model = _cross_encoder(restored, transformer)
+        model = _cross_encoder(read_weights(folder), transformer)
         crossencoder.save(fresh, model, tokenizer)
-        _check_reranker(folder, model, tokenizer)
+        _check_reranker(folder, reading, model, tokenizer)
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     return out
@@ -97,14 +98,17 @@ def _transformer(restored: Restored) -> Any:  # noqa: ANN401 - transformers is n
 
 def _cross_encoder(restored: Restored, transformer: Any) -> crossencoder.CrossEncoder:  # noqa: ANN401
     gates = [gate for gate in restored.gates if gate > crossencoder.APART]
-    model = crossencoder.CrossEncoder(transformer, len(restored.gates) - len(gates))
-    if not gates or len(restored.gates) != transformer.config.num_hidden_layers:
+    layers = transformer.config.num_hidden_layers
+    if not 0 < len(gates) <= layers:
         raise ModelError("what ships is no cross-encoder of `daogou train`: name a base")
+    model = crossencoder.CrossEncoder(transformer, layers - len(gates))
+    model.eval()
     with torch.no_grad():
         model.gate.copy_(torch.tensor(gates))
         for name, parameter in model.named_parameters():
-            if name.startswith(("classifier.", "importance.")) and name in restored.weights:
-                parameter.copy_(torch.from_numpy(restored.weights[name]).reshape(parameter.shape))
+            given = restored.weights.get(f"model.{name}")
+            if name.startswith(crossencoder.LEARNT) and given is not None:
+                parameter.copy_(torch.from_numpy(given).reshape(parameter.shape))
     return model
 
 
@@ -118,14 +122,19 @@ def _check_encoder(folder: Path, checkpoint: Path) -> None:
         raise ModelError(f"{folder} cannot be gone on from: a cosine of {cosine:.3f} is left of it")
 
 
-def _check_reranker(folder: Path, model: crossencoder.CrossEncoder, tokenizer: str) -> None:
+def _check_reranker(
+    folder: Path, encoder: Path, model: crossencoder.CrossEncoder, tokenizer: str
+) -> None:
     served = load_reranker(folder)
-    columns = [served.info.labels.index(each.name.lower()) for each in Relevance]
-    queries = [query for query in PROBES[:2] for _ in PROBES]
-    passages = [*PROBES, *PROBES]
-    found = logits(model, reader(tokenizer, served.info.max_length), queries, passages)
-    expected = served.classify(queries, passages)
-    given = softmax(found[:, columns] / np.float32(served.info.temperature))
-    shift = float(np.abs(given - expected).max())
-    if shift > MAX_SHIFT:
-        raise ModelError(f"{folder} cannot be gone on from: a probability is off by {shift:.3f}")
+    if not isinstance(served, TokenReranker):
+        raise ModelError(f"{folder} holds no cross-encoder of `daogou train`: name a base")
+    read = pack(load_encoder(encoder, tokens=True).read_passages(PROBES)[1])
+    texts = Texts(model, tokenizer)
+    for query in PROBES[:2]:
+        found = logits(model, texts, [query] * len(PROBES), PROBES)
+        given = softmax(found / np.float32(served.info.temperature))
+        shift = float(np.abs(given - served.classify_read(query, read)).max())
+        if shift > MAX_SHIFT:
+            raise ModelError(
+                f"{folder} cannot be gone on from: a probability is off by {shift:.3f}"
+            )

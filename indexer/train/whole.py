@@ -75,7 +75,7 @@ class Whole:
         self._seed = seed
         self._threads = threads
         settings = [recipe.AMOUNTS, recipe.ENCODER_STAGES, recipe.RERANKER_STAGES]
-        lengths = [recipe.ENCODER_LENGTH, recipe.RERANKER_LENGTH, recipe.SERVED_LENGTH]
+        lengths = [recipe.ENCODER_LENGTH, recipe.SERVED_LENGTH]
         self._made_with = [base, seed, repr(settings), lengths, repr(sources), self._files()]
         self._made_with.append(state_of(Path(base)))
 
@@ -115,7 +115,7 @@ class Whole:
     def _train_encoder(self) -> None:
         # Of what people judged the encoder sees nothing: one index then serves every fold.
         gathered = replace(self._gather("base"), gold=[])
-        train(self._job("encoder", self._base, recipe.ENCODER_LENGTH), gathered, self._progress)
+        train(self._job("encoder", self._base), gathered, self._progress)
 
     def _export_encoder(self) -> None:
         self._export_bi_encoder(str(self._out / "encoder" / "checkpoint"), "encoder-int8")
@@ -126,19 +126,19 @@ class Whole:
         base = str(self._out / "encoder" / "checkpoint")
         gathered = gather(self._sources, {}, Amounts(real=0, pseudo=0, mined=0), seed=self._seed)
         gathered = replace(gathered, gold=[each for each in gathered.gold if each.classes])
-        job = replace(self._job("reranker", base, recipe.RERANKER_LENGTH), calibration=1.0)
+        job = replace(self._job("reranker", base), calibration=1.0)
         train(job, gathered, self._progress)
 
     def _export_reranker(self) -> None:
-        from indexer.export.recipe import export_reranker  # noqa: PLC0415 - heavy
+        from indexer.export.recipe import export_token_reranker  # noqa: PLC0415 - heavy
 
         record = json.loads((self._out / "reranker" / "training.json").read_bytes())
-        export_reranker(
+        export_token_reranker(
             self._out / "reranker" / "checkpoint",
+            self._out / "encoder-int8",
             self._out / "reranker-int8",
             calibration=self._pairs(),
             temperature=record["temperature"] or 1.0,
-            max_length=recipe.RERANKER_LENGTH,
             name="daogou-reranker",
             provenance=self._facts("reranker"),
         )
@@ -164,10 +164,10 @@ class Whole:
             facts={f"data {entry.name}": ", ".join(filter(None, (entry.source, entry.licence)))},
         )
 
-    def _job(self, kind: Kind, base: str, length: int) -> Job:
+    def _job(self, kind: Kind, base: str) -> Job:
         return Job(
             kind, base, self._out / kind,
-            seed=self._seed, max_length=length, threads=self._threads,
+            seed=self._seed, threads=self._threads,
         )  # fmt: skip
 
     def _gather(self, encoder: str) -> Gathered:

@@ -32,9 +32,8 @@ from indexer.train.crossencoder import load
 from indexer.train.judgments import from_labels, from_qrels
 from indexer.train.lists import Origin, QueryList
 from indexer.train.mine import exclude, hard_negatives, held_out
-from indexer.train.recipe import RERANKER_LENGTH
 from indexer.train.record import Stage
-from indexer.train.reranker import Texts, reader, train_reranker
+from indexer.train.reranker import Texts, train_reranker
 
 DEPTH = 50
 CATALOGS = {"esci": True, "icecat": False}
@@ -95,7 +94,7 @@ class Trials:
         self._table = table
         self._passages = [texts[row.catalog][row.product_id] for row in table.itertuples()]
         model, tokenizer = load(options.base)
-        self._read = Texts(model, reader(tokenizer, options.max_length), Bars())
+        self._read = Texts(model, tokenizer, Bars())
         self._read.read(table["query"].tolist(), self._passages)
 
     def train(self, name: str, lists: list[QueryList], replay: list[QueryList]) -> Path:
@@ -104,7 +103,6 @@ class Trials:
             self._options.base,
             [gold_stage(lists, replay, self._options.epochs)],
             self._options.out / name,
-            max_length=self._options.max_length,
             progress=Bars(),
             texts=self._read,
         )
@@ -132,7 +130,6 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--store", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--max-length", type=int, default=RERANKER_LENGTH)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--folds", type=int, default=5, help="0 only asks the base")
     parser.add_argument("--transfer", action="store_true")

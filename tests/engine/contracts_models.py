@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.protocols import Encoder, Reranker
+from engine.protocols import Encoder, PassageReranker, Reranker
+from engine.types import ReadPassages
 
 KETTLE = (
     "Emberly Gooseneck Electric Kettle 1.0 L. Kitchen > Kettles. Holds any temperature for coffee"
@@ -116,3 +117,51 @@ class RerankerContract:
     def test_the_fingerprint_is_a_digest(self, reranker: Reranker) -> None:
         assert len(reranker.fingerprint) == 64
         assert int(reranker.fingerprint, 16) > 0
+
+
+class PassageRerankerContract:
+    """Contract of `engine.protocols.PassageReranker`."""
+
+    def test_rows_are_probabilities_of_the_four_classes(
+        self, passage_reranker: PassageReranker, read: ReadPassages
+    ) -> None:
+        probabilities = passage_reranker.classify_read("kettle", read)
+        assert probabilities.shape == (len(TEXTS), 4)
+        assert probabilities.dtype == np.float32
+        assert probabilities.min() >= 0.0
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+
+    def test_no_passages_give_no_rows(
+        self, passage_reranker: PassageReranker, read: ReadPassages
+    ) -> None:
+        nothing = ReadPassages(read.hidden[:0], read.mask[:0])
+        assert passage_reranker.classify_read("kettle", nothing).shape == (0, 4)
+
+    def test_a_pair_scores_the_same_alone_or_in_any_batch(
+        self, passage_reranker: PassageReranker, read: ReadPassages
+    ) -> None:
+        for query in ("kettle", "tent pegs", "", KETTLE * 9):
+            together = passage_reranker.classify_read(query, read)
+            for place in range(len(TEXTS)):
+                length = max(16, -(-int(read.mask[place].sum()) // 16) * 16)
+                own = slice(place, place + 1), slice(0, length)
+                alone = ReadPassages(read.hidden[own], read.mask[own])
+                (found,) = passage_reranker.classify_read(query, alone)
+                assert np.abs(found - together[place]).max() <= 1e-3
+
+    def test_query_and_passage_both_count(
+        self, passage_reranker: PassageReranker, read: ReadPassages
+    ) -> None:
+        kettle = passage_reranker.classify_read("kettle", read)
+        pegs = passage_reranker.classify_read("pegs", read)
+        assert np.abs(kettle[1] - kettle[2]).max() > 1e-4
+        assert np.abs(kettle[1] - pegs[1]).max() > 1e-4
+
+    def test_threads_share_one_reranker(
+        self, passage_reranker: PassageReranker, read: ReadPassages
+    ) -> None:
+        queries = ["kettle", "tent pegs", "mug"] * 4
+        expected = [passage_reranker.classify_read(query, read) for query in queries[:3]]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda each: passage_reranker.classify_read(each, read), queries))
+        assert np.abs(np.array(found) - np.array(expected * 4)).max() <= 1e-3

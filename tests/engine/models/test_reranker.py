@@ -10,20 +10,62 @@ import numpy as np
 import pytest
 
 from engine.errors import ModelError
+from engine.models.encoder import load_encoder
 from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
-from engine.models.reranker import TransformerReranker, load_reranker, softmax
-from engine.types import Relevance
+from engine.models.reranker import PairReranker, load_reranker, softmax
+from engine.models.tokens import PASSAGE_TOKENS, pack
+from engine.protocols import PassageReranker
+from engine.types import ReadPassages, Relevance
 from indexer.export.recipe import ExportReport
-from tests.engine.contracts_models import KETTLE, PEGS, RerankerContract
+from tests.engine.contracts_models import (
+    KETTLE,
+    PEGS,
+    TEXTS,
+    PassageRerankerContract,
+    RerankerContract,
+)
 
 
 @pytest.fixture(scope="module")
-def reranker(exported_reranker: ExportReport) -> TransformerReranker:
-    return load_reranker(exported_reranker.folder)
+def reranker(exported_reranker: ExportReport) -> PairReranker:
+    return loaded(exported_reranker.folder)
+
+
+def loaded(folder: Path) -> PairReranker:
+    reranker = load_reranker(folder)
+    assert isinstance(reranker, PairReranker)
+    return reranker
 
 
 class TestExportedReranker(RerankerContract):
     pass
+
+
+class TestExportedTokenReranker(PassageRerankerContract):
+    pass
+
+
+@pytest.fixture(scope="module")
+def passage_reranker(exported_pair: tuple[Path, Path]) -> PassageReranker:
+    reranker = load_reranker(exported_pair[1])
+    assert isinstance(reranker, PassageReranker)
+    return reranker
+
+
+@pytest.fixture(scope="module")
+def read(exported_pair: tuple[Path, Path]) -> ReadPassages:
+    return pack(load_encoder(exported_pair[0], tokens=True).read_passages(TEXTS)[1])
+
+
+def test_an_encoder_reads_tokens_beside_the_vectors_it_gives(
+    exported_pair: tuple[Path, Path],
+) -> None:
+    plain, reading = load_encoder(exported_pair[0]), load_encoder(exported_pair[0], tokens=True)
+    vectors, tokens = reading.read_passages(TEXTS)
+    np.testing.assert_array_equal(vectors, plain.encode_passages(TEXTS))
+    assert max(map(len, tokens)) == PASSAGE_TOKENS
+    short = tokens[0].mean(axis=0)  # mean pooling: what of a short text is kept is all of it
+    np.testing.assert_allclose(short / np.linalg.norm(short), vectors[0], atol=1e-4)
 
 
 def relabelled(folder: Path, out: Path, **changes: object) -> Path:
@@ -37,11 +79,11 @@ def relabelled(folder: Path, out: Path, **changes: object) -> Path:
 
 
 def test_columns_follow_the_labels_not_the_logits(
-    exported_reranker: ExportReport, reranker: TransformerReranker, tmp_path: Path
+    exported_reranker: ExportReport, reranker: PairReranker, tmp_path: Path
 ) -> None:
     assert reranker.info.labels == ("exact", "substitute", "complement", "irrelevant")
     swapped = ("substitute", "exact", "complement", "irrelevant")
-    other = load_reranker(relabelled(exported_reranker.folder, tmp_path / "other", labels=swapped))
+    other = loaded(relabelled(exported_reranker.folder, tmp_path / "other", labels=swapped))
     pair = (["kettle"], [KETTLE])
     moved = other.classify(*pair)[:, [0, 1, 3, 2]]
     np.testing.assert_allclose(moved, reranker.classify(*pair), atol=1e-6)
@@ -49,15 +91,15 @@ def test_columns_follow_the_labels_not_the_logits(
 
 
 def test_a_higher_temperature_is_less_sure_of_the_same_class(
-    exported_reranker: ExportReport, reranker: TransformerReranker, tmp_path: Path
+    exported_reranker: ExportReport, reranker: PairReranker, tmp_path: Path
 ) -> None:
-    calm = load_reranker(relabelled(exported_reranker.folder, tmp_path / "calm", temperature=9.0))
+    calm = loaded(relabelled(exported_reranker.folder, tmp_path / "calm", temperature=9.0))
     sure, unsure = reranker.classify(["kettle"], [PEGS])[0], calm.classify(["kettle"], [PEGS])[0]
     assert sure.argmax() == unsure.argmax()
     assert sure.max() > unsure.max() > 1 / len(Relevance)
 
 
-def test_a_query_survives_a_long_passage(reranker: TransformerReranker) -> None:
+def test_a_query_survives_a_long_passage(reranker: PairReranker) -> None:
     """The passage is cut, the query is not: two queries differ whatever the passage's length."""
     first, second = reranker.classify(["kettle", "pegs"], [PEGS * 50] * 2)
     assert np.abs(first - second).max() > 1e-4

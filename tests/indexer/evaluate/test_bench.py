@@ -94,7 +94,7 @@ def test_wrong_options_name_the_cure(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_whole_run_on_tiny_models(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the peer needs torch: pip install 'daogou[train]'")
-    from indexer.export.recipe import export_encoder, export_reranker  # noqa: PLC0415
+    from indexer.export.recipe import export_encoder, export_token_reranker  # noqa: PLC0415
     from indexer.train import crossencoder  # noqa: PLC0415
 
     base = save_encoder(tmp_path / "tiny-bert")
@@ -102,10 +102,9 @@ def test_a_whole_run_on_tiny_models(tmp_path: Path) -> None:
         base, tmp_path / "encoder", calibration=PASSAGES, max_length=64, precision="fp32"
     ).folder
     crossencoder.save(tmp_path / "cross", *crossencoder.start(str(base)))
-    reranker = export_reranker(
-        tmp_path / "cross", tmp_path / "reranker", calibration=PAIRS, max_length=64,
-        precision="fp32",
-    ).folder  # fmt: skip
+    reranker = export_token_reranker(
+        tmp_path / "cross", encoder, tmp_path / "reranker", calibration=PAIRS, precision="fp32"
+    ).folder
     store = tmp_path / "store"
     options = IndexOptions(encoder=encoder, reranker=reranker, ranking=None)
     index_catalog(write_catalog(tmp_path / "catalog.jsonl"), store, options)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from engine.errors import TrainingError
-from engine.models.runtime import LENGTH_STEP
 from indexer.evaluate.seen import query_hash
 from indexer.train.lists import Candidate, Origin, QueryList
 from tests.checkpoints import save_encoder
@@ -25,7 +25,6 @@ from indexer.train.reranker import (
     Texts,
     fit_calibration,
     logits,
-    reader,
     train_reranker,
 )
 
@@ -67,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reranker") / "out"
-    train_reranker(base, [stage(graded())], out, max_length=32, facts={"licence": "none"})
+    train_reranker(base, [stage(graded())], out, facts={"licence": "none"})
     return out
 
 
@@ -75,7 +74,7 @@ def scores(folder: Path, lists: list[QueryList]) -> NDArray[np.float32]:
     model, tokenizer = crossencoder.load(folder)
     pairs = [(each.query, one.passage) for each in lists for one in each.candidates]
     queries, passages = zip(*pairs, strict=True)
-    return logits(model, reader(tokenizer, 32), queries, passages)
+    return logits(model, Texts(model, tokenizer), queries, passages)
 
 
 def test_it_ranks_and_classifies(trained: Path) -> None:
@@ -90,39 +89,42 @@ def test_a_pair_scores_the_same_alone(trained: Path) -> None:
     together = scores(trained / "checkpoint", graded())
     alone = scores(trained / "checkpoint", graded()[:1])
     assert np.abs(together[: len(alone)] - alone).max() < 1e-4
-    assert LENGTH_STEP == 16  # what `logits` pads to, as serving does
 
 
 def test_what_is_kept_of_texts_gives_the_logits_of_the_pair(trained: Path) -> None:
     """A long passage beside a short and a long query: what is kept of it fits either."""
     model, tokenizer = crossencoder.load(trained / "checkpoint")
-    pairs = reader(tokenizer, 32)
     queries = ["kettle", "red tent pegs for any sand or soil"]
-    passages = ["the steel kettle for travel " * 9, "the mug"]
-    texts = Texts(model, pairs)
-    texts.read(queries, passages)
+    passages = ["the steel kettle for travel " * 5, "the mug"]
+    texts = Texts(model, tokenizer)
+    assert texts.read(queries, passages) == 2
+    assert texts.read(queries, passages) == 0
     crossed = [(query, passage) for query in queries for passage in passages]
     sides = [list(side) for side in zip(*crossed, strict=True)]
+    read = Tokenizer.from_str(tokenizer)
+    whole = []
     with torch.inference_mode():
         kept = texts.logits(model, *sides).numpy()
-    whole = logits(model, pairs, *sides)
-    assert np.abs(kept - whole).max() < 2e-2  # half precision
+        for query, passage in crossed:
+            ids = [torch.tensor([read.encode(text).ids]) for text in (query, passage)]
+            (asked, given), ones = ids, list(map(torch.ones_like, ids))
+            whole.append(model(asked, ones[0], given, ones[1])[0].numpy())
+    assert np.abs(kept - np.array(whole)).max() < 2e-2  # half precision
     assert np.abs(kept[0] - kept[2]).max() > 0.05
 
 
-def test_only_upper_layers_are_learnt(base: Path, trained: Path) -> None:
+def test_the_encoder_stays_as_it_is(base: Path, trained: Path) -> None:
     before, _ = crossencoder.start(str(base))
     after, _ = crossencoder.load(trained / "checkpoint")
     assert after.apart == before.apart == 1
+    for name, weights in before.transformer.state_dict().items():
+        assert torch.equal(weights, after.transformer.state_dict()[name])
     moved = {
         name
-        for name, weights in before.transformer.state_dict().items()
-        if not torch.equal(weights, after.transformer.state_dict()[name])
+        for name, weights in before.state_dict().items()
+        if not torch.equal(weights, after.state_dict()[name])
     }
-    assert moved
-    assert all(name.startswith("encoder.layer.1.") for name in moved)
-    assert not torch.equal(before.classifier.weight, after.classifier.weight)
-    assert not torch.equal(before.gate, after.gate)
+    assert {name.split(".")[0] for name in moved} == {"upper", "gate", "importance", "classifier"}
 
 
 def test_the_record_names_everything(trained: Path) -> None:
@@ -139,21 +141,21 @@ def test_the_record_names_everything(trained: Path) -> None:
 
 def test_a_second_call_trains_nothing_anew(base: Path, trained: Path) -> None:
     before = scores(trained / "checkpoint", graded())
-    train_reranker(base, [stage(graded())], trained, max_length=32, facts={"licence": "none"})
+    train_reranker(base, [stage(graded())], trained, facts={"licence": "none"})
     assert (scores(trained / "checkpoint", graded()) == before).all()
     with pytest.raises(TrainingError, match="--restart"):
-        train_reranker(base, [stage(graded()[:3])], trained, max_length=32)
+        train_reranker(base, [stage(graded()[:3])], trained)
 
 
 def test_another_base_under_the_same_name_is_refused(base: Path, tmp_path: Path) -> None:
     copied = save_encoder(tmp_path / "tiny-bert")
     short = stage(graded(), epochs=1)
-    train_reranker(copied, [short], tmp_path / "out", max_length=32)
+    train_reranker(copied, [short], tmp_path / "out")
     moved = copied.rename(tmp_path / "elsewhere")
-    train_reranker(moved, [short], tmp_path / "out", max_length=32)  # the same weights go on
+    train_reranker(moved, [short], tmp_path / "out")  # the same weights go on
     _change_weights(moved)
     with pytest.raises(TrainingError, match="--restart"):
-        train_reranker(moved, [short], tmp_path / "out", max_length=32)
+        train_reranker(moved, [short], tmp_path / "out")
 
 
 def _change_weights(folder: Path) -> None:
@@ -174,7 +176,7 @@ def test_untrained_it_ranks_as_its_base_does(base: Path) -> None:
         model.gate.fill_(-1e4)
     pairs = [(each.query, one.passage) for each in graded() for one in each.candidates]
     queries, passages = (list(side) for side in zip(*pairs, strict=True))
-    given = logits(model, reader(tokenizer, 32), queries, passages)
+    given = logits(model, Texts(model, tokenizer), queries, passages)
     encoder = SentenceTransformer(str(base), device="cpu")
     expected = []
     for pair in pairs:
@@ -196,7 +198,7 @@ def test_the_least_met_token_is_told(base: Path) -> None:
         model.classifier.weight[:, -1] = 1.0  # nothing but how the worst token is met
     both, one = logits(
         model,
-        reader(tokenizer, 32),
+        Texts(model, tokenizer),
         ["red kettle", "red kettle"],
         ["the red kettle for travel", "the kettle for travel"],
     )

@@ -1,0 +1,104 @@
+"""What the encoder made of each product's passage, token by token, for the reranker to read.
+
+tokens.bin   int8 (tokens of all products, width): each token's numbers, in units of its scale
+scales.npy   float32 (tokens of all products,)
+starts.npy   int64 (products + 1,): where a product's tokens begin; its end is the next one's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arrays import open_array
+from engine.errors import SnapshotDamagedError
+from engine.models.tokens import padded, quantise
+from engine.types import ReadPassages, Rows
+
+TOKENS, SCALES, STARTS = "tokens.bin", "scales.npy", "starts.npy"
+
+
+class Passages:
+    """The kept tokens of a snapshot's products, memory-mapped."""
+
+    def __init__(self, folder: Path, width: int) -> None:
+        """Open them.
+
+        Raises:
+            SnapshotDamagedError: a file is missing, or they do not fit together.
+        """
+        self._starts = open_array(folder / STARTS, np.int64)
+        self._scales = open_array(folder / SCALES, np.float32)
+        count, path = len(self._scales), folder / TOKENS
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise SnapshotDamagedError(f"{path} cannot be read: {error.strerror}") from error
+        if size != count * width or not len(self._starts) or self._starts[-1] != count:
+            raise SnapshotDamagedError(
+                f"{folder} holds {size:,} bytes for {count:,} tokens of {width} numbers. "
+                "Roll back with: daogou snapshots rollback"
+            )
+        self._tokens: NDArray[np.int8] = (
+            np.memmap(path, dtype=np.int8, mode="r", shape=(count, width))
+            if count
+            else np.empty((0, width), dtype=np.int8)
+        )
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def take(self, rows: Rows) -> ReadPassages:
+        """The tokens of these products, padded alike."""
+        first, end = self._starts[rows], self._starts[rows + 1]
+        length = padded(int((end - first).max(initial=1)))
+        places = first[:, None] + np.arange(length)
+        inside = places < end[:, None]
+        places = np.where(inside, places, 0)
+        scales = np.where(inside, self._scales[places], np.float32(0.0))
+        hidden = self._tokens[places].astype(np.float32)  # (rows, length, width)
+        hidden *= scales[:, :, None]
+        return ReadPassages(hidden, inside.astype(np.int64))
+
+
+class PassageBuilder:
+    """Writes the tokens of products in the order of their rows."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._file = (folder / TOKENS).open("wb")
+        self._scales: list[NDArray[np.float32]] = []
+        self._lengths: list[int] = []
+
+    def add(self, passages: Iterable[NDArray[np.float32]]) -> None:
+        """The tokens of the next products, (tokens, width) each."""
+        for tokens in passages:
+            quantised, scales = quantise(tokens)
+            self._file.write(quantised.tobytes())
+            self._scales.append(scales)
+            self._lengths.append(len(scales))
+
+    def finish(self) -> None:
+        """Write what is left to write."""
+        self._file.close()
+        scales = np.concatenate([np.empty(0, dtype=np.float32), *self._scales])
+        starts = np.concatenate([[0], np.cumsum(np.array(self._lengths, dtype=np.int64))])
+        np.save(self._folder / SCALES, scales)
+        np.save(self._folder / STARTS, starts.astype(np.int64))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
