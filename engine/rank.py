@@ -28,6 +28,7 @@ from engine.text import passage
 from engine.types import Query, Ranking, Rows, Scores, Stage
 
 _MOST_WORDS = 64  # looked up for the cut-off; keyword search reads no more either
+_KNOWN_WORDS = 50_000  # whose best score is kept: about 5 MB
 
 
 class QueryFeatures(NamedTuple):
@@ -49,6 +50,7 @@ class CandidateRanker:
         self._snapshot = snapshot
         self._settings = settings
         self._columns: dict[str, Column] = {}
+        self._words: dict[str, float] = {}
         self._pace = Pace()
         self._measures = (self._numbers, self._likeness, snapshot.shelves.likeness)
 
@@ -211,9 +213,14 @@ class CandidateRanker:
             for word in dict.fromkeys(text.split())
             if any(term not in STOPWORDS for term in analyze(word))
         ]
-        found = self._snapshot.lexical.search(words[:_MOST_WORDS], 1)
-        scores = [float(ranking.scores[0]) if len(ranking) else 0.0 for ranking in found]
-        return np.array(scores, dtype=np.float32)
+        words = words[:_MOST_WORDS]
+        known = self._words  # another thread may put an empty one in its place
+        unknown = [word for word in words if word not in known]
+        for word, ranking in zip(unknown, self._snapshot.lexical.search(unknown, 1), strict=True):
+            known[word] = float(ranking.scores[0]) if len(ranking) else 0.0
+        if len(known) > _KNOWN_WORDS:
+            self._words = {}
+        return np.array([known[word] for word in words], dtype=np.float32)
 
     def _reads_words(self) -> bool:
         """Whether a cut-off asks how well the catalog knows the query's words."""

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     dense_depth: int = Field(
         default=200, ge=1, le=10_000, description="Candidates vector search brings."
     )
-    rerank_depth: int = Field(default=50, ge=1, le=1_000, description="Candidates reranked.")
+    rerank_depth: int = Field(default=20, ge=1, le=1_000, description="Candidates reranked.")
     rerank: bool = Field(
         default=False, description="Rerank by default where the snapshot holds a reranker."
     )

@@ -53,7 +53,8 @@ class IndexOptions:
     rejects: Path | None = None
     strict: bool = False
     encoder: Path = SHIPPED_ENCODER
-    reranker: Path | None = None
+    reranker: Path | None = SHIPPED_RERANKER
+    """The one that ships is left out beside another encoder; another is refused."""
     ranking: Path | None = SHIPPED_RANKING
     """The one that ships is left out where it was fitted on other models; another is refused."""
     threads: int = 0

@@ -55,8 +55,11 @@ def index(
         Path | None, typer.Option(help="Exported encoder to use instead of the shipped one.")
     ] = None,
     reranker: Annotated[
-        Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
+        Path | None, typer.Option(help="Exported cross-encoder instead of the shipped one.")
     ] = None,
+    no_reranker: Annotated[
+        bool, typer.Option("--no-reranker", help="Keep none: 18 KB less on disk a product.")
+    ] = False,
     ranking: Annotated[
         Path | None,
         typer.Option(help="Final ranking, as `daogou train ranking` writes it, instead of ours."),
@@ -74,7 +77,7 @@ def index(
         rejects=rejects,
         strict=strict,
         encoder=encoder or defaults.encoder,
-        reranker=reranker,
+        reranker=None if no_reranker else reranker or defaults.reranker,
         ranking=ranking or defaults.ranking,
         threads=threads,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
 from engine.manifest import Manifest, describe_files, read_manifest
-from engine.models.folder import read_model_info, verify_model
+from engine.models.folder import RerankerInfo, read_model_info, verify_model
 from engine.retrieval.ranking import read_ranking_info
 from engine.snapshot import check_ranking, fingerprints
 from engine.store import SnapshotStore, Staging
@@ -110,7 +110,7 @@ def _planned(
     """
     models = dict(before.models)
     if reranker is not None:
-        read_model_info(reranker, kind="reranker")
+        _check_reads(read_model_info(reranker, kind="reranker"), before)
         models["reranker"] = model_entry(verify_model(reranker))
     manifest = before.model_copy(
         update={
@@ -132,6 +132,28 @@ def _planned(
         except ModelError:  # fitted on the reranker that goes
             return manifest.model_copy(update={"ranking": None})
     return manifest
+
+
+def _check_reads(reranker: RerankerInfo, before: Manifest) -> None:
+    """Refuse a reranker that reads what the snapshot does not keep.
+
+    Raises:
+        ModelError: it reads another encoder's tokens, or none were kept.
+    """
+    if not reranker.encoder:
+        return
+    encoder = before.models["encoder"]
+    if reranker.encoder != encoder.fingerprint:
+        raise ModelError(
+            f"the reranker {reranker.name!r} reads what another encoder than {encoder.name!r} "
+            "makes of products. Index the catalog with both: "
+            "daogou index --encoder DIR --reranker DIR"
+        )
+    if not any(name.startswith("passages/") for name in before.files):
+        raise ModelError(
+            f"the reranker {reranker.name!r} reads what the encoder makes of products, which this "
+            "snapshot does not keep. Index the catalog with it: daogou index --reranker DIR"
+        )
 
 
 def _kept(before: Manifest, manifest: Manifest, replaced: set[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexer.build import IndexOptions, index_catalog
+from tests.checkpoints import PAIRS, PASSAGES, save_encoder
 from tests.shop import write_catalog
 
 REPOSITORY = Path(__file__).parent.parent
@@ -64,3 +65,20 @@ def shop_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bare = IndexOptions(reranker=None, ranking=None)
     index_catalog(write_catalog(folder / "catalog.jsonl"), folder / "store", bare)
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def exported_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An encoder, and a cross-encoder of ours that reads what it makes of passages; both int8."""
+    pytest.importorskip("torch", reason="exporting needs torch: pip install 'daogou[train]'")
+    from indexer.export.recipe import export_encoder, export_token_reranker  # noqa: PLC0415
+    from indexer.train import crossencoder  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("pair")
+    base = save_encoder(folder / "base")
+    crossencoder.save(folder / "cross", *crossencoder.start(str(base)))
+    encoder = export_encoder(base, folder / "encoder", calibration=PASSAGES, max_length=64).folder
+    reranker = export_token_reranker(
+        folder / "cross", encoder, folder / "reranker", calibration=PAIRS, temperature=4.0
+    ).folder
+    return encoder, reranker

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from engine.errors import ModelError
 from engine.models.folder import RerankerInfo, read_model_info
-from engine.models.runtime import Batch, Session, make_batches
+from engine.models.runtime import Batch, Session
 from engine.models.tokenizer import load_tokenizer
 from engine.types import ReadPassages, Relevance
 
 SHIPPED_RERANKER = Path(__file__).parent / "shipped" / "reranker"
 """The reranker that comes with daogou, over the encoder beside it."""
 
-QUERY_INPUTS = ("input_ids", "attention_mask")
+_QUERY_STEP = 4
+"""Lengths of queries are padded to a multiple of this. A pair always has the same shape, as all
+passages have one length: nothing moves with its company, and shorter is quicker."""
 _MOST_PASSAGES = 40  # in one batch: more are no faster
 
 
@@ -83,14 +86,14 @@ class TokenReranker:
         count = len(passages.mask)
         if not count:
             return np.empty((0, len(Relevance)), dtype=np.float32)
-        (asked,) = make_batches([self._tokenizer.encode(query)], QUERY_INPUTS)
+        asked = query_inputs(self._tokenizer, query)
         size = min(_MOST_PASSAGES, -(-count // self._session.streams))
         logits = self._session.run_batches(
             count,
             (
                 Batch(
                     np.arange(start, min(start + size, count)),
-                    asked.inputs
+                    asked
                     | {
                         "passages": passages.hidden[start : start + size],
                         "passage_mask": passages.mask[start : start + size],
@@ -100,6 +103,15 @@ class TokenReranker:
             ),
         )
         return softmax(logits[:, self._columns] / self.info.temperature)  # (passages, 4)
+
+
+def query_inputs(tokenizer: Tokenizer, query: str) -> dict[str, NDArray[np.int64]]:
+    """Token ids and mask of a query, (1, length) each, as the graph takes them."""
+    ids = tokenizer.encode(query).ids
+    length = -(-len(ids) // _QUERY_STEP) * _QUERY_STEP
+    padded, mask = np.zeros((2, 1, length), dtype=np.int64)
+    padded[0, : len(ids)], mask[0, : len(ids)] = ids, 1
+    return {"input_ids": padded, "attention_mask": mask}
 
 
 def load_reranker(folder: Path, *, threads: int = 0) -> PairReranker | TokenReranker:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.runtime import LENGTH_STEP
 from engine.types import ReadPassages
 
 READ_TOKENS = 128
 """Of a passage by the encoder that ships, the rest being cut off."""
 
 PASSAGE_TOKENS = 48
-"""Of these the first are kept for the reranker."""
+"""Of these the first are kept for the reranker, which reads all passages as so long."""
 
 QUERY_TOKENS = 32
 """Of a query by a reranker of ours."""
@@ -26,15 +25,10 @@ def quantise(tokens: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
     return np.rint(tokens / scales[:, None]).astype(np.int8), scales
 
 
-def padded(longest: int) -> int:
-    """The length that passages are padded to where the longest has so many tokens."""
-    return -(-max(1, longest) // LENGTH_STEP) * LENGTH_STEP
-
-
 def pack(passages: Sequence[NDArray[np.float32]]) -> ReadPassages:
     """Tokens (n, width) of each passage as a model would get them, had they been kept."""
     kept = [quantised * scales[:, None] for quantised, scales in map(quantise, passages)]
-    shape = len(kept), padded(max(map(len, kept))), kept[0].shape[1]
+    shape = len(kept), PASSAGE_TOKENS, kept[0].shape[1]
     hidden, mask = np.zeros(shape, dtype=np.float32), np.zeros(shape[:2], dtype=np.int64)
     for row, tokens in enumerate(kept):
         hidden[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1

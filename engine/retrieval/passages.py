@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.arrays import open_array
 from engine.errors import SnapshotDamagedError
-from engine.models.tokens import padded, quantise
+from engine.models.tokens import PASSAGE_TOKENS, quantise
 from engine.types import ReadPassages, Rows
 
 TOKENS, SCALES, STARTS = "tokens.bin", "scales.npy", "starts.npy"
@@ -54,15 +54,13 @@ class Passages:
         return len(self._starts) - 1
 
     def take(self, rows: Rows) -> ReadPassages:
-        """The tokens of these products, padded alike."""
+        """The tokens of these products, each padded to `PASSAGE_TOKENS`."""
         first, end = self._starts[rows], self._starts[rows + 1]
-        length = padded(int((end - first).max(initial=1)))
-        places = first[:, None] + np.arange(length)
+        places = first[:, None] + np.arange(PASSAGE_TOKENS)
         inside = places < end[:, None]
-        places = np.where(inside, places, 0)
-        scales = np.where(inside, self._scales[places], np.float32(0.0))
-        hidden = self._tokens[places].astype(np.float32)  # (rows, length, width)
-        hidden *= scales[:, :, None]
+        kept = places[inside]
+        hidden = np.zeros((*places.shape, self._tokens.shape[1]), dtype=np.float32)
+        hidden[inside] = self._tokens[kept] * self._scales[kept, None]
         return ReadPassages(hidden, inside.astype(np.int64))
 
 

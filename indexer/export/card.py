@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.models.folder import EncoderInfo, ModelInfo
+from engine.models.tokens import PASSAGE_TOKENS
 
 _USES = {
     "encoder": "Encodes queries and product passages of one catalog into vectors whose dot product "
@@ -32,12 +33,21 @@ def card(info: ModelInfo) -> str:
             {_MEANINGS[name]: f"{value:.5f}" for name, value in info.quantisation.items()},
         ),
         _table("Files", {name: f"{entry.size:,} bytes" for name, entry in info.files.items()}),
-        "## Limits\n\n"
-        f"It reads the first {info.max_length} tokens and no more. What its base learned from its "
+        f"## Limits\n\n{_read(info)} What its base learned from its "
         "training text, unfairness included, it kept. Int8 was measured on texts like those it was "
         "calibrated on: for others (another language, another trade) measure again.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _read(info: ModelInfo) -> str:
+    """How much of a text it reads."""
+    if isinstance(info, EncoderInfo) or not info.encoder:
+        return f"It reads the first {info.max_length} tokens and no more."
+    return (
+        f"It reads the first {info.max_length} tokens of a query and, of a passage, what the "
+        f"encoder made of the first {PASSAGE_TOKENS}; no other encoder can stand in for that one."
+    )
 
 
 def _facts(info: ModelInfo) -> dict[str, str]:
@@ -50,6 +60,7 @@ def _facts(info: ModelInfo) -> dict[str, str]:
         }
     else:
         facts |= {"labels": ", ".join(info.labels), "temperature": f"{info.temperature:g}"}
+        facts |= {"reads the tokens of encoder": info.encoder} if info.encoder else {}
     return facts | {
         "passage template": info.passage_template,
         "fingerprint": info.fingerprint,

@@ -28,8 +28,8 @@ from engine.models.folder import (
     RerankerInfo,
     fingerprint_of,
 )
-from engine.models.reranker import QUERY_INPUTS, PairReranker, TokenReranker, softmax
-from engine.models.runtime import LENGTH_STEP, make_batches
+from engine.models.reranker import PairReranker, TokenReranker, query_inputs, softmax
+from engine.models.runtime import LENGTH_STEP
 from engine.models.tokenizer import load_tokenizer
 from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
@@ -266,9 +266,8 @@ def _read(
     _, tokens = encoder.read_passages([passage for _, passage in pairs])
     inputs: list[dict[str, Any]] = []
     for (query, _), passage in zip(pairs, tokens, strict=True):
-        (asked,) = make_batches([tokenizer.encode(query)], QUERY_INPUTS)
-        read = pack([passage])
-        inputs.append(asked.inputs | {"passages": read.hidden, "passage_mask": read.mask})
+        asked, read = query_inputs(tokenizer, query), pack([passage])
+        inputs.append(asked | {"passages": read.hidden, "passage_mask": read.mask})
     return inputs
 
 

@@ -316,6 +316,40 @@ def _by_turns(
     return drawn
 
 
+def strangers(lists: Sequence[QueryList], *, seed: int, count: int = 2) -> list[QueryList]:
+    """The lists with products of other lists of their catalog beside, as negatives nobody judged.
+
+    Every other one is cut to one to four words of its beginning: what is hardly described fits no
+    query by that.
+
+    Args:
+        lists: those of one candidate stay as they are.
+        seed: of the draw.
+        count: how many are added to each.
+    """
+    others: dict[str, list[Candidate]] = {}
+    for entry in lists:
+        others.setdefault(entry.catalog, []).extend(entry.candidates)
+    found: list[QueryList] = []
+    for entry in lists:
+        random = _random(seed, f"strangers {entry.catalog} {entry.query}")
+        inside = {one.product_id for one in entry.candidates}
+        drawn = random.choices(others[entry.catalog], k=count) if len(inside) > 1 else []
+        added = [
+            Candidate(
+                one.product_id,
+                one.passage if place % 2 else " ".join(one.passage.split()[: random.randint(1, 4)]),
+                Origin.MINED,
+                "other lists",
+                weight=MINED_WEIGHT,
+            )
+            for place, one in enumerate(drawn)
+            if one.product_id not in inside
+        ]
+        found.append(replace(entry, candidates=(*entry.candidates, *added)))
+    return found
+
+
 def _candidate(
     product: Product,
     origin: Origin,

@@ -34,9 +34,10 @@ ENCODER_STAGES = (
     StageSettings("gold", ("gold",), 1, 2e-5, contrastive=0.5, keep=0.5),
 )
 
+RERANKER_AMOUNTS = Amounts(real=1_500, pseudo=200, taught=8, mined=6)
 RERANKER_STAGES = (
-    StageSettings("machine", ("machine", "records"), 1, 5e-5, classes=1.0),
-    StageSettings("gold", ("gold",), 1, 5e-5, classes=1.0),
+    StageSettings("lists", ("machine", "records", "real", "pseudo"), 1, 5e-5, classes=1.0),
+    StageSettings("gold", ("gold",), 1, 3e-5, classes=1.0),
 )
 CALIBRATION = 0.1
 """Share of the queries of gold kept out of the reranker's training, to fit the temperature on."""

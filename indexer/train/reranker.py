@@ -99,7 +99,8 @@ def train_reranker(
                 advance=advance,
             )
         record.finished(stage, fitted.losses, fitted.seconds)
-    if known := [each for each in calibration if any(place >= 0 for place in classes_of(each))]:
+    # Pairs judged one by one (mostly Exact) say nothing of how often a class is right.
+    if known := [each for each in calibration if len({*classes_of(each)} - {-1}) > 1]:
         calibrated = _calibration(model, texts, known)
         record.temperature = calibrated.temperature
         with torch.no_grad():
@@ -263,7 +264,7 @@ def _batch(lists: Sequence[QueryList]) -> _Batch:
     return _Batch(
         [each.query for each in lists for _ in each.candidates],
         [one.passage for each in lists for one in each.candidates],
-        [target(each) for each in lists],
+        [target(each) if _ranks(each) else None for each in lists],
         [len(each.candidates) for each in lists],
         [
             mined.get(one.origin, known) if each.classes else -1
@@ -272,6 +273,11 @@ def _batch(lists: Sequence[QueryList]) -> _Batch:
         ],
         [one.weight for each in lists for one in each.candidates],
     )
+
+
+def _ranks(candidates: QueryList) -> bool:
+    """Whether the list's order is to be learnt: a machine's word classifies, but ranks badly."""
+    return all(one.origin is not Origin.MACHINE for one in candidates.candidates)
 
 
 def _loss(model: CrossEncoder, texts: Texts, batch: _Batch, stage: Stage) -> torch.Tensor:

@@ -25,6 +25,7 @@ from indexer.train import recipe
 from indexer.train.gather import Amounts, Gathered, gather
 from indexer.train.lists import QueryList
 from indexer.train.makers import Searching
+from indexer.train.mine import strangers
 from indexer.train.record import Stage
 from indexer.train.sources import CatalogEntry, Sources
 from indexer.train.steps import Steps, state_of
@@ -108,8 +109,14 @@ def train(job: Job, gathered: Gathered, progress: Progress) -> Path:
     from indexer.train.reranker import train_reranker  # noqa: PLC0415 - heavy
 
     trained, kept = hold_out(gathered.gold, job.calibration, job.seed)
+    beside = replace(
+        gathered,
+        gold=strangers(trained, seed=job.seed),
+        machine=strangers(gathered.machine, seed=job.seed),
+        records=strangers(gathered.records, seed=job.seed),
+    )
     return train_reranker(
-        base, _stages(job, replace(gathered, gold=trained)), job.out,
+        base, _stages(job, beside), job.out,
         seed=job.seed, progress=progress, facts=gathered.facts, calibration=kept,
     )  # fmt: skip
 

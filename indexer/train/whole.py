@@ -74,7 +74,8 @@ class Whole:
         self._unanswerable = unanswerable
         self._seed = seed
         self._threads = threads
-        settings = [recipe.AMOUNTS, recipe.ENCODER_STAGES, recipe.RERANKER_STAGES]
+        settings = [recipe.AMOUNTS, recipe.ENCODER_STAGES]
+        settings += [recipe.RERANKER_AMOUNTS, recipe.RERANKER_STAGES]
         lengths = [recipe.ENCODER_LENGTH, recipe.SERVED_LENGTH]
         self._made_with = [base, seed, repr(settings), lengths, repr(sources), self._files()]
         self._made_with.append(state_of(Path(base)))
@@ -114,7 +115,7 @@ class Whole:
 
     def _train_encoder(self) -> None:
         # Of what people judged the encoder sees nothing: one index then serves every fold.
-        gathered = replace(self._gather("base"), gold=[])
+        gathered = replace(self._gather("base", recipe.AMOUNTS), gold=[])
         train(self._job("encoder", self._base), gathered, self._progress)
 
     def _export_encoder(self) -> None:
@@ -124,7 +125,7 @@ class Whole:
         # Nor does the reranker learn from it, which gained nothing (docs/log.md): it is calibrated
         # on it, and the final ranking may then trust its word on judged queries.
         base = str(self._out / "encoder" / "checkpoint")
-        gathered = gather(self._sources, {}, Amounts(real=0, pseudo=0, mined=0), seed=self._seed)
+        gathered = self._gather("base", recipe.RERANKER_AMOUNTS)
         gathered = replace(gathered, gold=[each for each in gathered.gold if each.classes])
         job = replace(self._job("reranker", base), calibration=1.0)
         train(job, gathered, self._progress)
@@ -170,13 +171,13 @@ class Whole:
             seed=self._seed, threads=self._threads,
         )  # fmt: skip
 
-    def _gather(self, encoder: str) -> Gathered:
+    def _gather(self, encoder: str, amounts: Amounts) -> Gathered:
         """The lists, mined with an exported encoder."""
         makers = {
             entry.name: Searching(self._index(entry, encoder), entry.name, self._seed)
             for entry in self._sources.catalog
         }
-        gathered = gather(self._sources, makers, recipe.AMOUNTS, seed=self._seed)
+        gathered = gather(self._sources, makers, amounts, seed=self._seed)
         for kind, lists, pairs in gathered.counts():
             self._say(f"{kind}: {lists:,} lists, {pairs:,} pairs")
         return gathered

@@ -61,6 +61,7 @@ def offered(store: str) -> SearchEngine:
     engine.snapshot.manifest = engine.snapshot.manifest.model_copy(
         update={"models": models, "ranking": None}
     )
+    engine.snapshot.ranking = None
     engine.snapshot.reranker = _Unasked()
     return engine
 

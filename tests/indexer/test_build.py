@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.errors import (
@@ -21,11 +22,15 @@ from engine.errors import (
     StoreLockedError,
 )
 from engine.manifest import read_manifest
-from engine.models.encoder import SHIPPED_ENCODER
+from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
+from engine.models.reranker import TokenReranker, load_reranker
+from engine.models.tokens import pack
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.store import SnapshotStore
+from engine.text import passage
+from engine.types import Stage
 from indexer.build import IndexOptions, faults_named, index_catalog, write_products
 from indexer.progress import Silent
 from tests.shop import PRODUCTS, write_catalog
@@ -267,3 +272,39 @@ def assert_refused(done: subprocess.CompletedProcess[str], store: Path) -> None:
     assert "Free some space" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (store / "staging").exists()
+
+
+def test_what_the_reranker_reads_is_kept(exported_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    encoder, reranker = exported_pair
+    options = IndexOptions(encoder=encoder, reranker=reranker, ranking=None)
+    report = index_catalog(write_catalog(tmp_path / "catalog.jsonl"), tmp_path / "store", options)
+    engine = SearchEngine.open(tmp_path / "store", Settings(rerank=True, cache=0))
+    assert len(engine.snapshot.passages) == report.products == len(PRODUCTS)
+    passages = [passage(product) for product in PRODUCTS]
+    vectors, tokens = load_encoder(encoder, tokens=True).read_passages(passages)
+    kept = engine.snapshot.passages.take(np.arange(len(PRODUCTS)))
+    np.testing.assert_allclose(kept.hidden, pack(tokens).hidden, atol=1e-6)
+    np.testing.assert_allclose(engine.snapshot.vectors, vectors, atol=1e-3)
+    answer = engine.search("electric kettle", k=100)
+    assert answer.stage is Stage.RERANKED
+    found = {hit.product.id: hit.probabilities for hit in answer.hits}
+    loaded = load_reranker(reranker)
+    assert isinstance(loaded, TokenReranker)
+    expected = loaded.classify_read("electric kettle", pack(tokens))
+    for product, wanted in zip(PRODUCTS, expected, strict=True):
+        given = found[product.id]
+        assert given is not None
+        assert list(given.values()) == pytest.approx(wanted.tolist(), abs=1e-3)
+
+
+def test_a_reranker_of_another_encoder_is_refused(
+    exported_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    options = IndexOptions(reranker=exported_pair[1], ranking=None)
+    with pytest.raises(ModelError, match="Name the encoder it was exported with"):
+        index_catalog(catalog, tmp_path / "store", options)
+    monkeypatch.setattr("indexer.build.SHIPPED_RERANKER", exported_pair[1])
+    index_catalog(catalog, tmp_path / "store", options)  # as if it were the one that ships
+    engine = SearchEngine.open(tmp_path / "store")
+    assert engine.stages == (Stage.LEXICAL, Stage.DENSE, Stage.FUSED)

@@ -108,7 +108,7 @@ def test_list_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None:
     assert (first["rejected"], second["rejected"]) == (0, 1)
     assert second["bytes"] == kept.manifest(second["id"]).size
     assert second["source"].endswith("cat[red].jsonl")
-    assert second["models"] == {"encoder": "daogou-encoder-1"}
+    assert second["models"] == {"encoder": "daogou-encoder-1", "reranker": "daogou-reranker"}
 
 
 def test_list_in_words_shows_a_damaged_snapshot(

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,21 @@ def test_killed_at_any_moment_the_store_serves_on(store: Path, tmp_path: Path) -
     assert stopped_early >= 3, "the kills came too late to show anything"
     assert publish(store, ranking=ranking).ranking == "by hand"
     assert not (store / "staging").exists()
+
+
+def test_a_reranker_that_reads_what_is_not_kept_is_refused(
+    exported_pair: tuple[Path, Path], shop_store: Path, tmp_path: Path
+) -> None:
+    encoder, reranker = exported_pair
+    other = shutil.copytree(shop_store, tmp_path / "other")
+    with pytest.raises(ModelError, match=r"another encoder .*daogou index --encoder"):
+        publish(other, reranker=reranker)
+    store = tmp_path / "store"
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    bare = IndexOptions(encoder=encoder, reranker=None, ranking=None)
+    index_catalog(catalog, store, bare)
+    with pytest.raises(ModelError, match=r"does not keep.*daogou index --reranker"):
+        publish(store, reranker=reranker)
+    index_catalog(catalog, store, replace(bare, reranker=reranker))
+    publish(store, reranker=reranker)  # what is kept is shared
+    assert SearchEngine.open(store).search("kettle", stage=Stage.RERANKED).hits[0].probabilities

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SnapshotDamagedError
-from engine.models.tokens import pack, quantise
+from engine.models.tokens import PASSAGE_TOKENS, pack, quantise
 from engine.retrieval.passages import TOKENS, PassageBuilder, Passages
 
 WIDTH = 8
@@ -38,7 +38,7 @@ def test_any_rows_in_any_order(
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=8))
     hidden, mask = passages.take(np.array(rows))
     assert hidden.shape == (*mask.shape, WIDTH)
-    assert mask.shape[1] % 16 == 0
+    assert mask.shape[1] == PASSAGE_TOKENS
     for place, row in enumerate(rows):
         expected = tokens(lengths)[row]
         assert mask[place].sum() == len(expected)

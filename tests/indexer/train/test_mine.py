@@ -15,6 +15,7 @@ from indexer.train.mine import (
     hard_negatives,
     held_out,
     pseudo_queries,
+    strangers,
     teach,
 )
 from tests.shop import PRODUCTS, write_catalog
@@ -246,3 +247,37 @@ def test_a_product_titled_like_a_judged_one_is_no_negative(tmp_path: Path) -> No
     lists = [QueryList("garden hose", "shop", (exact,))]
     (after,) = hard_negatives(engine, lists, seed=1)
     assert [candidate.product_id for candidate in after.candidates] == ["hose", "lamp"]
+
+
+def test_strangers_are_negatives_of_the_same_catalog_some_hardly_described() -> None:
+    def listed(query: str, catalog: str, *ids: str) -> QueryList:
+        candidates = [
+            Candidate(one, f"{one} a passage of some more words", Origin.JUDGED, "x", 3.0)
+            for one in ids
+        ]
+        return QueryList(query, catalog, tuple(candidates))
+
+    lists = [
+        listed("q1", "shop", "a", "b"),
+        listed("q2", "shop", *"cdefghij"),
+        listed("q3", "other", "z", "y"),
+        listed("q4", "shop", "alone"),
+    ]
+    found = strangers(lists, seed=1, count=6)
+    assert found == strangers(lists, seed=1, count=6)
+    for before, after in zip(lists, found, strict=True):
+        kept = len(before.candidates)
+        assert after.candidates[:kept] == before.candidates
+        inside = {one.product_id for one in before.candidates}
+        for one in after.candidates[kept:]:
+            assert one.origin is Origin.MINED
+            assert one.grade is None
+            assert 0 < one.weight < 1
+            assert one.product_id not in inside | (
+                {"z", "y"} if before.catalog == "shop" else set()
+            )
+    lengths = {len(one.passage.split()) for one in found[0].candidates[2:]}
+    assert min(lengths) <= 4
+    assert max(lengths) == 7
+    assert found[3] == lists[3]
+    assert len(found[2].candidates) == 2  # its catalog has no other list

@@ -65,7 +65,7 @@ def test_another_classifier_is_refused(tmp_path: Path) -> None:
     served = export_reranker(
         base, tmp_path / "out", calibration=PAIRS, labels="ICSE", max_length=64, precision="fp32"
     ).folder
-    with pytest.raises(ModelError, match="no cross-encoder"):
+    with pytest.raises(ModelError, match="holds no BERT"):
         restore("reranker", tmp_path / "reranker", served)
 
 
