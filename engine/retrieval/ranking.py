@@ -121,9 +121,17 @@ class RankingInfo(_Model):
     def _stages_make_sense(self) -> Self:
         if not self.stages.keys() <= {Stage.FUSED, Stage.RERANKED}:
             raise ValueError("only the fused and the reranked stage can be learned")
-        if Stage.RERANKED in self.stages and self.fitted_on.reranker is None:
+        last = self.stages.get(Stage.RERANKED)
+        if last is not None and reads_reranker(last) and self.fitted_on.reranker is None:
             raise ValueError("the reranked stage is fitted on a reranker: name it")
         return self
+
+
+def reads_reranker(model: StageModel) -> bool:
+    """Whether the model or its cut-off reads what a reranker says."""
+    names = {*model.features, *(() if model.cutoff is None else model.cutoff.statistics.names)}
+    known = {feature.name for feature in FEATURES if feature.reranked}
+    return bool(names & (known | {one.name for one in STATISTICS if one.reranked}))
 
 
 def fingerprint_of(info: RankingInfo) -> str:

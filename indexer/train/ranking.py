@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from engine.retrieval.ranking import (
     RankingInfo,
     StageModel,
     Weighed,
+    reads_reranker,
     write_info,
 )
 from engine.search import SearchEngine
@@ -147,8 +148,8 @@ def _with_provenance(
     if Stage.RERANKED in reports:
         facts["class probabilities"] = "held out, given" if scores else "the reranker's own"
     for stage, report in reports.items():
-        chosen = report.held_out.get(report.form, report.untuned)
-        facts[f"{stage} nDCG@10, held out"] = f"{chosen.mean:.4f}"
+        taken = reports[Stage.FUSED] if report.form == Stage.FUSED else report
+        facts[f"{stage} nDCG@10, held out"] = f"{taken.chosen.mean:.4f}"
         facts[f"{stage} nDCG@10, untuned"] = f"{report.untuned.mean:.4f}"
     return info.model_copy(update={"provenance": facts})
 
@@ -195,17 +196,40 @@ class _Fit:
         for stage in (Stage.FUSED, Stage.RERANKED):
             if stage in self._engine.stages:
                 reports[stage] = self._stage(stage, folder)
+                if stage is Stage.RERANKED:
+                    reports[stage] = self._kept_before(reports)
                 self._engine.snapshot.ranking = LearnedRanking(self.info(), folder)
         return reports
+
+    def _kept_before(self, reports: Mapping[Stage, StageReport]) -> StageReport:
+        """What becomes of the reranked stage: where it ranks no better than the one before, that.
+
+        Its classes are then told with each product and change no order. Of both cut-offs the one
+        stays that tells more of the queries without an answer.
+        """
+        before, report = reports[Stage.FUSED], reports[Stage.RERANKED]
+        if report.chosen.mean > before.chosen.mean:
+            return report
+        model, own = self._models[Stage.FUSED], self._models[Stage.RERANKED]
+        if (
+            report.cutoff is None
+            or before.cutoff is None
+            or before.cutoff.tells_more(report.cutoff)
+        ):
+            cutoff, fitted = model.cutoff, before.cutoff
+        else:
+            cutoff, fitted = own.cutoff, report.cutoff
+        self._models[Stage.RERANKED] = model.model_copy(update={"cutoff": cutoff})
+        return replace(report, form=str(Stage.FUSED), cutoff=fitted)
 
     def info(self) -> RankingInfo:
         """The stages fitted so far."""
         here = fingerprints(self._engine.snapshot.manifest)
-        reads_reranker = Stage.RERANKED in self._models
+        reads = any(map(reads_reranker, self._models.values()))
         fitted_on = FittedOn(
             encoder=here.encoder,
             lexical=here.lexical,
-            reranker=here.reranker if reads_reranker else None,
+            reranker=here.reranker if reads else None,
         )
         return RankingInfo(name="final ranking", stages=dict(self._models), fitted_on=fitted_on)
 

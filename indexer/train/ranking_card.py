@@ -16,7 +16,8 @@ class StageReport:
     """How one stage was fitted."""
 
     form: str
-    """`linear`, `lambdamart`, or `untuned` where neither was better on queries held out."""
+    """`linear`, `lambdamart`, `untuned` where neither was better on queries held out, or `fused`
+    where the reranked stage keeps the order of that one."""
     queries: int
     untuned: Interval
     """nDCG@10 of the stage without a learned ranking."""
@@ -25,6 +26,11 @@ class StageReport:
     gained: Mapping[str, Interval]
     """The same less the untuned, query by query."""
     cutoff: CutoffFit | None
+
+    @property
+    def chosen(self) -> Interval:
+        """nDCG@10 of the better form, or without one, on queries it was not fitted on."""
+        return max([self.untuned, *self.held_out.values()], key=lambda each: each.mean)
 
 
 def card(info: RankingInfo, reports: Mapping[Stage, StageReport]) -> str:
@@ -55,7 +61,9 @@ def _stage(stage: Stage, model: StageModel, report: StageReport) -> str:
         rows[form] += f"{gained.high:+.4f})"
     parts = [
         _table(f"The {stage} stage: nDCG@10 over {report.queries} queries, held out", rows),
-        f"Taken: {report.form}.",
+        "Taken: the order of the fused stage, which these are no better than."
+        if report.form == Stage.FUSED
+        else f"Taken: {report.form}.",
     ]
     if model.linear is not None:
         weights = zip(model.linear.names, model.linear.weights, strict=True)

@@ -29,6 +29,10 @@ class CutoffFit:
     held_out: NDArray[np.float64]
     """How likely each query is answerable, by the folds without it; shape (queries,)."""
 
+    def tells_more(self, other: CutoffFit) -> bool:
+        """Whether it tells at least as many of the queries without an answer as another."""
+        return self.unanswerable_refused >= other.unanswerable_refused
+
 
 def fit_cutoff(
     statistics: Sequence[Mapping[str, float]], answerable: Sequence[bool], *, seed: int = 0

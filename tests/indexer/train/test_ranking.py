@@ -10,6 +10,7 @@ from typing import Any
 import ir_measures
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("scipy")
 pytest.importorskip("lightgbm")
@@ -367,3 +368,25 @@ def test_trees_rank_as_they_did_when_they_were_fitted(tmp_path: Path) -> None:
     (tmp_path / "trees-fused.txt").write_text("other")
     with pytest.raises(ModelError, match=r"trees-fused.txt was altered"):
         load_ranking(tmp_path)
+
+
+def test_a_reranker_that_tells_nothing_changes_no_order(
+    reranking_store: Path, judged: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    class Blind(FakeReranker):
+        def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
+            return np.full((len(queries), 4), 0.25, dtype=np.float32)
+
+    monkeypatch.setattr("engine.snapshot.load_reranker", lambda *_, **__: Blind())
+    out = tmp_path / "ranking"
+    report = train_ranking(reranking_store, *judged, out, form="linear")
+    assert report.stages[Stage.RERANKED].form == "fused"
+    assert report.info.stages[Stage.RERANKED] == report.info.stages[Stage.FUSED]
+    assert "Taken: the order of the fused stage" in (out / "README.md").read_text()
+    publish(reranking_store, ranking=out)
+    engine = SearchEngine.open(reranking_store, Settings(rerank=True))
+    for query in ("kettle", "coffee mug", "belt without buckle"):
+        fused, reranked = (engine.search(query, stage=stage) for stage in list(Stage)[-2:])
+        assert [hit.product.id for hit in reranked.hits] == [hit.product.id for hit in fused.hits]
+        assert reranked.hits[0].probabilities is not None
