@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(offline.index)
+app.command()(offline.apply)
 app.command()(offline.publish)
 app.command()(online.search)
 app.command()(online.serve)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine.checksums import FileEntry, sha256_of
 from engine.errors import (
     SnapshotDamagedError,
     SnapshotError,
@@ -188,8 +189,9 @@ class SnapshotStore:
         except SnapshotError:
             return  # a damaged or older parent has nothing to share
         for name, entry in manifest.files.items():
-            if before.files.get(name) == entry:
-                _link(self.path(staging.parent) / name, staging.folder / name)
+            source = self.path(staging.parent) / name
+            if before.files.get(name) == entry and _holds(source, entry):
+                _link(source, staging.folder / name)
 
     def _point_to(self, snapshot_id: str) -> None:
         """Replace the pointer in one step, durably."""
@@ -261,6 +263,14 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _holds(path: Path, entry: FileEntry) -> bool:
+    """Whether the file still is what was recorded: damage must not pass to the next snapshot."""
+    try:
+        return path.stat().st_size == entry.size and sha256_of(path) == entry.sha256
+    except OSError:
+        return False
 
 
 def _link(source: Path, target: Path) -> None:

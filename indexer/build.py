@@ -19,6 +19,7 @@ from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
 from engine.models.reranker import SHIPPED_RERANKER
+from engine.models.tokens import quantise
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.dense import create_vectors, open_vectors
 from engine.retrieval.facets import FacetBuilder
@@ -39,6 +40,7 @@ from engine.text import passage
 from engine.types import Product, Stage
 from indexer.catalog import RejectLog, read_catalog
 from indexer.progress import Progress, Silent
+from indexer.reuse import Before, Changes
 
 ENCODE_CHUNK = 2_048
 """Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
@@ -73,6 +75,8 @@ class IndexReport:
     bytes: int
     seconds: Mapping[str, float]
     """Wall time by step."""
+    changes: Changes = field(default_factory=Changes)
+    """Against what was served before."""
 
 
 def index_catalog(
@@ -91,16 +95,8 @@ def index_catalog(
         ModelError: a model folder is missing or damaged.
     """
     options = options or IndexOptions()
-    progress = progress or Silent()
     snapshots = SnapshotStore(store)
-    rejects_path = options.rejects or store / "rejects.jsonl"
-    seconds: dict[str, float] = {}
-    with (
-        snapshots.writing(),
-        RejectLog(rejects_path, strict=options.strict) as rejects,
-        faults_named(store),
-        staged(snapshots) as staging,
-    ):
+    with snapshots.writing(), reject_log(store, options) as rejects:
         stream = read_catalog(
             source,
             layout=options.layout,
@@ -108,19 +104,49 @@ def index_catalog(
             rejects=rejects,
             exclude=store,
         )
+        return make_snapshot(
+            snapshots, stream, str(source), options,
+            rejects=rejects, progress=progress or Silent(),
+        )  # fmt: skip
+
+
+def reject_log(store: Path, options: IndexOptions) -> RejectLog:
+    """Where the rows that cannot be used are listed."""
+    return RejectLog(options.rejects or store / "rejects.jsonl", strict=options.strict)
+
+
+def make_snapshot(
+    snapshots: SnapshotStore,
+    stream: Iterable[Product],
+    source: str,
+    options: IndexOptions,
+    *,
+    rejects: RejectLog,
+    progress: Progress,
+) -> IndexReport:
+    """Publish a snapshot of these products. The store must be held for writing.
+
+    Raises:
+        CatalogError, SnapshotError, ModelError: as `index_catalog`.
+    """
+    seconds: dict[str, float] = {}
+    with faults_named(snapshots.folder), staged(snapshots) as staging:
         models = adopt_models(staging.folder, options)
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
         products = write_products(staging.folder, stream, progress)
         seconds["read"] = time.perf_counter() - started
         if not products:
-            raise CatalogError(_nothing_left(source, rejects, rejects_path))
-        write_vectors(staging.folder, products, options.threads, progress, keep=_reads_kept(models))
+            raise CatalogError(_nothing_left(source, rejects))
+        before = Before.open(snapshots, models["encoder"], tokens=reads_kept(models))
+        changes = write_vectors(
+            staging.folder, products, options.threads, progress,
+            keep=reads_kept(models), before=before,
+        )  # fmt: skip
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         manifest = describe(
-            staging, models, ranking,
-            source=str(source), products=products, rejected=rejects.total,
-        )  # fmt: skip
+            staging, models, ranking, source=source, products=products, rejected=rejects.total
+        )
         smoke_test(staging.folder, manifest, options.threads)
         folder = snapshots.publish(staging, manifest)
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
@@ -130,9 +156,10 @@ def index_catalog(
         products=products,
         rejected=rejects.total,
         rejects_by_reason=dict(rejects.by_reason),
-        rejects_file=rejects_path if rejects.total else None,
+        rejects_file=rejects.path if rejects.total else None,
         bytes=manifest.size,
         seconds=seconds,
+        changes=changes,
     )
 
 
@@ -172,25 +199,26 @@ def keyword_faults() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def _nothing_left(source: Path, rejects: RejectLog, rejects_path: Path) -> str:
+def _nothing_left(source: str, rejects: RejectLog) -> str:
     """Why a catalog gave no product."""
     if not rejects.total:
         return f"{source} holds no products"
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.by_reason.most_common(3))
-    return f"every row of {source} was rejected ({reasons}). See {rejects_path}"
+    return f"every row of {source} was rejected ({reasons}). See {rejects.path}"
 
 
-def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
-    """Copy the models into the snapshot: an index carries what it was made with.
+def choose_models(options: IndexOptions) -> dict[str, tuple[Path, ModelInfo]]:
+    """Where the models that go into the snapshot lie, and what they say of themselves; by kind.
 
     Raises:
-        ModelError: the reranker reads another encoder's tokens.
+        ModelError: one is missing or damaged, or the reranker reads another encoder's tokens.
     """
     sources = {"encoder": options.encoder}
     if options.reranker is not None:
         sources["reranker"] = options.reranker
-    models = {kind: read_model_info(source, kind=kind) for kind, source in sources.items()}
-    encoder, reranker = models["encoder"], models.get("reranker")
+    models = {kind: (path, read_model_info(path, kind=kind)) for kind, path in sources.items()}
+    _, encoder = models["encoder"]
+    _, reranker = models.get("reranker", (None, None))
     if isinstance(reranker, RerankerInfo) and reranker.encoder not in {"", encoder.fingerprint}:
         if options.reranker != SHIPPED_RERANKER:
             raise ModelError(
@@ -198,10 +226,16 @@ def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
                 "makes of products. Name the encoder it was exported with, or train one on this: "
                 "daogou train reranker"
             )
-        del sources["reranker"], models["reranker"]  # nobody asked for it
-    for kind, source in sources.items():
-        shutil.copytree(source, folder / "models" / kind)
+        del models["reranker"]  # nobody asked for it
     return models
+
+
+def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
+    """Copy the models into the snapshot: an index carries what it was made with."""
+    models = choose_models(options)
+    for kind, (source, _) in models.items():
+        shutil.copytree(source, folder / "models" / kind)
+    return {kind: info for kind, (_, info) in models.items()}
 
 
 def adopt_ranking(
@@ -237,7 +271,7 @@ def model_entry(info: ModelInfo) -> ModelEntry:
     return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
 
 
-def _reads_kept(models: Mapping[str, ModelInfo]) -> bool:
+def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     """Whether a reranker reads what the encoder makes of passages."""
     reranker = models.get("reranker")
     return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
@@ -270,11 +304,18 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
 
 
 def write_vectors(
-    folder: Path, count: int, threads: int, progress: Progress, *, keep: bool
-) -> None:
-    """Encode every passage, a chunk at a time, into the vector file in row order.
+    folder: Path,
+    count: int,
+    threads: int,
+    progress: Progress,
+    *,
+    keep: bool,
+    before: Before | None = None,
+) -> Changes:
+    """Write every passage's vector in row order; how the catalog differs from what was served.
 
-    With `keep`, what the encoder made of each token is kept for the reranker.
+    Only passages that the snapshot before does not have are encoded, a chunk at a time. With
+    `keep`, what the encoder made of each token is kept for the reranker.
     """
     encoder = load_encoder(folder / "models" / "encoder", threads=threads, tokens=keep)
     products = ProductStore(folder / "products.sqlite")
@@ -286,17 +327,30 @@ def write_vectors(
     ):
         for start in range(0, count, ENCODE_CHUNK):
             rows = range(start, min(start + ENCODE_CHUNK, count))
-            passages = [passage(product) for product in products.fetch(rows)]
+            chunk = products.fetch(rows)
+            passages = [passage(product) for product in chunk]
+            known = np.full(len(rows), -1) if before is None else before.rows(chunk, passages)
+            fresh = np.flatnonzero(known < 0)
+            texts = [passages[place] for place in fresh]
+            encoded = np.empty((len(rows), encoder.dim), dtype=np.float16)
+            if before is not None and len(fresh) < len(rows):
+                encoded[known >= 0] = before.vectors(known[known >= 0])
             if kept is None:
-                vectors[start : rows.stop] = encoder.encode_passages(passages)
+                encoded[fresh] = encoder.encode_passages(texts)
             else:
-                vectors[start : rows.stop], tokens = encoder.read_passages(passages)
-                kept.add(tokens)
+                encoded[fresh], tokens = encoder.read_passages(texts)
+                read = iter(tokens)
+                kept.add(
+                    quantise(next(read)) if row < 0 or before is None else before.tokens(row)
+                    for row in known.tolist()
+                )
+            vectors[start : rows.stop] = encoded
             advance(len(rows))
         if kept is not None:
             kept.finish()
     vectors.flush()
     products.close()
+    return Changes(added=count, encoded=count) if before is None else before.close()
 
 
 def describe(

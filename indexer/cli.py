@@ -6,6 +6,7 @@ What is heavy is imported where it is used: `daogou --help` and `daogou serve` s
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from indexer.progress import Bars, Silent
 
 if TYPE_CHECKING:
     from indexer.build import IndexReport
+    from indexer.reuse import Changes
 
 StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="DAOGOU_STORE", help="Folder of the snapshots.")
@@ -64,6 +66,9 @@ def index(
         Path | None,
         typer.Option(help="Final ranking, as `daogou train ranking` writes it, instead of ours."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change and how long it would take.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +86,57 @@ def index(
         ranking=ranking or defaults.ranking,
         threads=threads,
     )
+    if dry_run:
+        from indexer.plan import plan_index
+
+        plan = plan_index(catalog, store, options)
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            typer.echo(
+                f"Would index {plan.products:,} products ({plan.rejected:,} rows rejected): "
+                f"{_said(plan.changes, 'to encode')} Encoding takes about {plan.seconds:,.0f} s."
+            )
+        return
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
+    if as_json:
+        print_json(_report(report))
+    else:
+        _print_report(report, store)
+
+
+def apply(
+    changes: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, TSV, JSON Lines or Parquet file of products as in the catalog; one that is "
+            "gone has its id and `deleted` true."
+        ),
+    ],
+    *,
+    store: StoreOption = Path("store"),
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", "-m", metavar="FIELD=COLUMN", help="Which column holds a field."),
+    ] = None,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where rejected rows are listed; STORE/rejects.jsonl if left out."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first rejected row.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Add, replace or remove some products of what STORE serves. Safe to repeat."""
+    from indexer.apply import apply_changes
+    from indexer.build import IndexOptions
+
+    options = IndexOptions(
+        mapping=_mapping(columns or []), rejects=rejects, strict=strict, threads=threads
+    )
+    report = apply_changes(changes, store, options, Silent() if as_json else Bars())
     if as_json:
         print_json(_report(report))
     else:
@@ -113,6 +168,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "rejects_by_reason": dict(report.rejects_by_reason),
         "rejects_file": str(report.rejects_file) if report.rejects_file else None,
         "bytes": report.bytes,
+        "changes": asdict(report.changes),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
 
@@ -124,7 +180,11 @@ def _print_report(report: IndexReport, store: Path) -> None:
     out.print(
         f"Indexed {report.products:,} products in {spent:.1f} s "
         f"({report.bytes / 2**20:.1f} MiB), snapshot {report.snapshot_id}."
+        if report.seconds
+        else f"Nothing to change: {report.products:,} products, snapshot {report.snapshot_id}."
     )
+    if report.changes.added < report.products:
+        out.print(_said(report.changes, "encoded"))
     if report.rejected:
         reasons = ", ".join(
             f"{reason} {count:,}" for reason, count in report.rejects_by_reason.items()
@@ -133,6 +193,15 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"Rejected {report.rejected:,} rows ({reasons}); listed in {report.rejects_file}."
         )
     out.print(f'Search it: daogou search "…" --store {store}')
+
+
+def _said(changes: Changes, encoded: str) -> str:
+    """What changed, in words."""
+    return (
+        f"{changes.added:,} added, {changes.changed:,} with another text, "
+        f"{changes.updated:,} otherwise changed, {changes.kept:,} as they were, "
+        f"{changes.removed:,} removed; {changes.encoded:,} texts {encoded}."
+    )
 
 
 def publish(

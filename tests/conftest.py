@@ -68,6 +68,16 @@ def shop_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo catalog, indexed as `daogou index` does by default. Do not write to it: copies are
+    indexed again in no time, since nothing is to be encoded.
+    """
+    store = tmp_path_factory.mktemp("demo") / "store"
+    index_catalog(REPOSITORY / "catalogs" / "demo" / "products.jsonl", store)
+    return store
+
+
+@pytest.fixture(scope="session")
 def exported_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An encoder, and a cross-encoder of ours that reads what it makes of passages; both int8."""
     pytest.importorskip("torch", reason="exporting needs torch: pip install 'daogou[train]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,11 +62,12 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_quick_start_prints_what_the_readme_shows(tmp_path: Path) -> None:
+def test_the_quick_start_prints_what_the_readme_shows(demo_store: Path, tmp_path: Path) -> None:
     found = re.search(r"```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
     assert found
     code, shown = found.groups()
     (tmp_path / "catalogs").symlink_to(ROOT / "catalogs")
+    shutil.copytree(demo_store, tmp_path / "my-store")
     printed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout

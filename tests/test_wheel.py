@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,7 +47,9 @@ def test_the_wheel_holds_every_file_the_repository_ships(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_from_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
+def test_the_demo_runs_from_a_clean_environment(
+    wheel: Path, demo_store: Path, tmp_path: Path
+) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     binaries = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
     run(binaries / "python", "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
@@ -55,6 +58,7 @@ def test_the_demo_runs_from_a_clean_environment(wheel: Path, tmp_path: Path) -> 
     assert "daogou" in names
     assert not names & {"torch", "transformers", "sentence-transformers"}
 
+    shutil.copytree(demo_store, tmp_path / "shop")
     shown = run(binaries / "daogou", "demo", "--print", "--store", "shop", cwd=tmp_path)
     assert "Indexed" in shown
     assert "Mug" in shown

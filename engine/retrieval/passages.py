@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.arrays import open_array
 from engine.errors import SnapshotDamagedError
-from engine.models.tokens import PASSAGE_TOKENS, quantise
+from engine.models.tokens import PASSAGE_TOKENS
 from engine.types import ReadPassages, Rows
 
 TOKENS, SCALES, STARTS = "tokens.bin", "scales.npy", "starts.npy"
@@ -63,6 +63,11 @@ class Passages:
         hidden[inside] = self._tokens[kept] * self._scales[kept, None]
         return ReadPassages(hidden, inside.astype(np.int64))
 
+    def kept(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """The tokens of one product as they lie here: int8 (tokens, width), and their scales."""
+        own = slice(int(self._starts[row]), int(self._starts[row + 1]))
+        return self._tokens[own], self._scales[own]
+
 
 class PassageBuilder:
     """Writes the tokens of products in the order of their rows."""
@@ -74,10 +79,9 @@ class PassageBuilder:
         self._scales: list[NDArray[np.float32]] = []
         self._lengths: list[int] = []
 
-    def add(self, passages: Iterable[NDArray[np.float32]]) -> None:
-        """The tokens of the next products, (tokens, width) each."""
-        for tokens in passages:
-            quantised, scales = quantise(tokens)
+    def add(self, passages: Iterable[tuple[NDArray[np.int8], NDArray[np.float32]]]) -> None:
+        """The next products: tokens and scales of each, as `quantise` gives them."""
+        for quantised, scales in passages:
             self._file.write(quantised.tobytes())
             self._scales.append(scales)
             self._lengths.append(len(scales))

@@ -75,7 +75,7 @@ class Columns:
                         f"{_listed(table.columns)}"
                     )
         fed = {name for column in table.columns for name in self.feeds(column, table.columns)}
-        for name in ("id", "title"):
+        for name in self._layout.required:
             if name not in fed:
                 raise CatalogError(f"{path} {self._lacking(name, table.columns)}")
 

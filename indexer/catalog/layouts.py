@@ -26,7 +26,9 @@ class Layout:
     delimiter: str | None = None
     prepare: Prepare = dict
     selection: str = ""
-    """Which rows `prepare` keeps, for messages; empty where it keeps all."""
+    """Which rows `prepare` keeps, for messages; empty where it may keep none."""
+    required: tuple[str, ...] = ("id", "title")
+    """Fields that a file must have a column for."""
 
 
 AUTO = Layout("auto")

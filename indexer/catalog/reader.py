@@ -40,7 +40,7 @@ _NO_MAPPING: Mapping[str, str] = {}
 def read_catalog(
     source: Path,
     *,
-    layout: str = "auto",
+    layout: str | Layout = "auto",
     mapping: Mapping[str, str] = _NO_MAPPING,
     rejects: RejectLog,
     exclude: Path | None = None,
@@ -52,7 +52,7 @@ def read_catalog(
 
     Args:
         source: the file or folder.
-        layout: `auto`, or the layout of a published set: `wands`, `esci`, `esci:LOCALE`.
+        layout: `auto`, the layout of a published set (`wands`, `esci`, `esci:LOCALE`), or one.
         mapping: field → column, for columns that are not named as our fields are.
         rejects: takes the rows that cannot become products.
         exclude: a folder below the source that is no part of the catalog, such as the store.
@@ -62,7 +62,7 @@ def read_catalog(
             would be listed in the catalog itself; at once or while the products are read.
         RejectedRowError: a row was rejected and `rejects` is strict.
     """
-    chosen = find_layout(layout)
+    chosen = find_layout(layout) if isinstance(layout, str) else layout
     columns = Columns(chosen, mapping)
     if exclude is not None:
         exclude = _below(source, exclude)
@@ -154,7 +154,7 @@ def _rows(path: Path, layout: Layout, columns: Columns) -> Iterator[tuple[Row, b
         raise CatalogError(f"{path} changed while it was read. Index it again when it is whole")
     if read and missing:
         raise CatalogError(f"{path}: no row has {min(missing)!r}, which --map names")
-    if read and not selected:
+    if read and not selected and layout.selection:
         raise CatalogError(
             f"{path} holds no row with {layout.selection}. Name another: --format esci:LOCALE"
         )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from engine.errors import (
     StoreLockedError,
 )
 from engine.manifest import read_manifest
-from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.models.encoder import SHIPPED_ENCODER, TransformerEncoder, load_encoder
 from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
 from engine.models.reranker import TokenReranker, load_reranker
 from engine.models.tokens import pack
@@ -33,6 +34,7 @@ from engine.text import passage
 from engine.types import Stage
 from indexer.build import IndexOptions, faults_named, index_catalog, write_products
 from indexer.progress import Silent
+from indexer.reuse import Changes
 from tests.shop import PRODUCTS, write_catalog
 
 ROOT = Path(__file__).parents[2]
@@ -308,3 +310,89 @@ def test_a_reranker_of_another_encoder_is_refused(
     index_catalog(catalog, tmp_path / "store", options)  # as if it were the one that ships
     engine = SearchEngine.open(tmp_path / "store")
     assert engine.stages == (Stage.LEXICAL, Stage.DENSE, Stage.FUSED)
+
+
+class Counting:
+    """Counts the texts that encoders are given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.texts: list[str] = []
+        for name in ("encode_passages", "read_passages"):
+            original = getattr(TransformerEncoder, name)
+
+            def counted(encoder: object, texts: list[str], original: Any = original) -> Any:  # noqa: ANN401
+                self.texts += texts
+                return original(encoder, texts)
+
+            monkeypatch.setattr(TransformerEncoder, name, counted)
+
+
+@pytest.mark.parametrize("with_tokens", [False, True])
+def test_only_what_is_new_is_encoded(
+    exported_pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_tokens: bool,
+) -> None:
+    encoder, reranker = exported_pair
+    options = IndexOptions(
+        encoder=encoder, reranker=reranker if with_tokens else None, ranking=None
+    )
+    store, catalog = tmp_path / "store", tmp_path / "catalog.jsonl"
+    first, second, third, *rest = PRODUCTS
+    index_catalog(write_catalog(catalog, [first, second, third, *rest]), store, options)
+    counting = Counting(monkeypatch)
+    again = index_catalog(catalog, store, options)
+    assert counting.texts == []
+    assert again.changes == Changes(kept=len(PRODUCTS))
+
+    cheaper = replace(second, price=1.0)
+    renamed = replace(third, title="A title of its own")
+    new = replace(first, id="new", sku="", gtin="", title="Something else")
+    changed = [*rest, new, renamed, cheaper]  # in another order, and the first is gone
+    report = index_catalog(write_catalog(catalog, changed), store, options)
+    assert sorted(counting.texts) == sorted(map(passage, (new, renamed)))
+    expected = Changes(added=1, changed=1, updated=1, kept=len(rest), removed=1, encoded=2)
+    assert report.changes == expected
+
+    whole = index_catalog(catalog, tmp_path / "anew", options)
+    assert whole.changes == Changes(added=len(changed), encoded=len(changed))
+    ours, theirs = (
+        SearchEngine.open(each, Settings(cache=0)) for each in (store, tmp_path / "anew")
+    )
+    np.testing.assert_array_equal(ours.snapshot.vectors, theirs.snapshot.vectors)
+    if with_tokens:
+        rows = np.arange(len(changed))
+        for mine, wanted in zip(
+            ours.snapshot.passages.take(rows), theirs.snapshot.passages.take(rows), strict=True
+        ):
+            np.testing.assert_array_equal(mine, wanted)
+    for query in ("kettle", "something else", "A title of its own"):
+        assert [hit.product for hit in ours.search(query).hits] == [
+            hit.product for hit in theirs.search(query).hits
+        ]
+
+
+def test_vectors_of_another_encoder_or_damaged_ones_are_not_reused(
+    exported_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, catalog = tmp_path / "store", write_catalog(tmp_path / "catalog.jsonl")
+    tiny = IndexOptions(encoder=exported_pair[0], reranker=None, ranking=None)
+    index_catalog(catalog, store, tiny)
+    counting = Counting(monkeypatch)
+    with_tokens = index_catalog(catalog, store, replace(tiny, reranker=exported_pair[1]))
+    count = len(PRODUCTS)
+    assert with_tokens.changes == Changes(kept=count, encoded=count)  # no tokens were there
+    other = index_catalog(catalog, store, IndexOptions(reranker=None, ranking=None))
+    assert other.changes == Changes(kept=count, encoded=count)
+    assert len(counting.texts) == 2 * count
+
+    folder = SnapshotStore(store).current()
+    path = folder / "vectors.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    mended = index_catalog(catalog, store, IndexOptions(reranker=None, ranking=None))
+    assert mended.changes.encoded == count
+    assert len(counting.texts) == 3 * count

@@ -23,8 +23,8 @@ def tokens(lengths: list[int]) -> list[np.ndarray[tuple[int, int], np.dtype[np.f
 
 def kept(folder: Path, lengths: list[int]) -> Passages:
     with PassageBuilder(folder) as builder:
-        builder.add(tokens(lengths)[:2])
-        builder.add(tokens(lengths)[2:])
+        builder.add(map(quantise, tokens(lengths)[:2]))
+        builder.add(map(quantise, tokens(lengths)[2:]))
         builder.finish()
     return Passages(folder, WIDTH)
 

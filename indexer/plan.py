@@ -1,0 +1,82 @@
+"""What indexing a catalog would do, and for how long; nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from engine.errors import CatalogError
+from engine.models.encoder import load_encoder
+from engine.store import SnapshotStore
+from engine.text import passage
+from indexer.build import ENCODE_CHUNK, IndexOptions, choose_models, reads_kept
+from indexer.catalog import RejectLog, read_catalog
+from indexer.reuse import Before, Changes
+
+T = TypeVar("T")
+
+_SAMPLE = 64  # texts really encoded, to learn how long the others would take
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An index run that was not made."""
+
+    products: int
+    rejected: int
+    changes: Changes
+    seconds: float
+    """That encoding would take, by a sample of the texts."""
+
+
+def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -> Plan:
+    """What `index_catalog` would do with the same arguments.
+
+    Raises:
+        CatalogError: the catalog cannot be read, or no product is in it.
+        ModelError: the encoder is missing or damaged.
+    """
+    options = options or IndexOptions()
+    models = {kind: info for kind, (_, info) in choose_models(options).items()}
+    before = Before.open(SnapshotStore(store), models["encoder"], tokens=reads_kept(models))
+    changes, products, sample = Changes(), 0, list[str]()
+    with RejectLog(None, strict=options.strict) as rejects:
+        stream = read_catalog(
+            source,
+            layout=options.layout,
+            mapping=options.mapping,
+            rejects=rejects,
+            exclude=store,
+        )
+        for chunk in _chunks(stream, ENCODE_CHUNK):
+            texts = [passage(product) for product in chunk]
+            products += len(chunk)
+            if before is not None:
+                rows = before.rows(chunk, texts)
+                texts = [text for text, row in zip(texts, rows.tolist(), strict=True) if row < 0]
+            sample += texts[: _SAMPLE - len(sample)]
+        rejected = rejects.total
+    if not products:
+        raise CatalogError(f"{source} holds no products that could be indexed")
+    changes = Changes(added=products, encoded=products) if before is None else before.close()
+    return Plan(products, rejected, changes, _seconds(options, sample, changes.encoded))
+
+
+def _seconds(options: IndexOptions, sample: list[str], texts: int) -> float:
+    """How long so many texts would take to encode."""
+    if not sample:
+        return 0.0
+    encoder = load_encoder(options.encoder, threads=options.threads)
+    began = time.perf_counter()
+    encoder.encode_passages(sample)
+    return (time.perf_counter() - began) * texts / len(sample)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
