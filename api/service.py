@@ -135,7 +135,7 @@ class Service:
         """
         engine = self.engine
         deadline = time.monotonic() + self._timeout
-        turns = self.waiting // self._threads  # each thread's, before this one's
+        turns = self._pending // self._threads  # each thread's, before this one's
         if self.waiting >= self._queue or not self._pace.allows(turns, deadline):
             raise OverloadedError(_BUSY)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ class CandidateRanker:
         self._columns: dict[str, Column] = {}
         self._words: dict[str, float] = {}
         self._pace = Pace()
+        self._opening = Lock()
         self._measures = (self._numbers, self._likeness, snapshot.shelves.likeness)
 
     def warm_up(self) -> None:
@@ -64,9 +66,10 @@ class CandidateRanker:
             self._snapshot.ranking.load()
         if self._settings.rerank and self._snapshot.reranker is not None:
             rows = np.arange(min(self._settings.rerank_depth, len(self._snapshot)))
-            for _ in range(2):  # kernels are made on first use
-                with self._pace.learning(len(rows)):
-                    self._classify([Answer(Query("warm up", "warm up"))], [rows])
+            answer = Answer(Query("warm up", "warm up"))
+            self._classify([answer], [rows])  # kernels are made on first use
+            with self._pace.learning(len(rows)):
+                self._classify([answer], [rows])
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
@@ -86,9 +89,12 @@ class CandidateRanker:
         """Order the head of each fused ranking anew; the rest follows as it was.
 
         Raises:
-            OutOfTimeError: that will not be, or was not, done by the deadline (`time.monotonic`).
-                The answers are as they were.
+            OutOfTimeError: that is not likely to be done by the deadline (`time.monotonic`). The
+                answers are as they were.
+            StageUnavailableError: the snapshot has no reranker.
         """
+        with self._opening:  # the first to ask loads it; that is not to be learnt from
+            self._reranker()
         heads = [self._head(answer, everything) for answer in answers]
         pairs = sum(map(len, heads))
         if not self._pace.allows(pairs, deadline):

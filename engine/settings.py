@@ -36,7 +36,8 @@ class Settings(BaseSettings):
         default=300,
         ge=1,
         le=60_000,
-        description="The API answers within this; it leaves reranking out where that needs longer.",
+        description="A search of the API is begun within this or refused; reranking that would "
+        "end later is left out.",
     )
     queue: int = Field(
         default=64, ge=1, le=10_000, description="Requests that may wait; more are refused (503)."

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from engine.errors import SnapshotNotFoundError
-from engine.manifest import Manifest
+from engine.errors import CatalogError, SnapshotNotFoundError
+from engine.manifest import Manifest, check_files
 from engine.products import ProductStore
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Product
 from indexer.build import IndexOptions, IndexReport, make_snapshot, reject_log
-from indexer.catalog import read_catalog
-from indexer.catalog.layouts import Layout
+from indexer.catalog import RejectLog, read_changes
 from indexer.progress import Progress, Silent
-from indexer.reuse import Changes
+from indexer.reuse import Changes, same
 
-DELETED = "deleted"
-"""Column that says that the product of this id goes."""
-_YES = {"true", "1", "yes"}
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """What the changes ask for, by product id; the last word on an id counts."""
-
-    products: dict[str, Product | None]
-    """None for one that goes."""
-
-    def prepare(self, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The row of a product; None for a deletion, which is noted."""
-        values = dict(row)
-        deleted = str(values.pop(DELETED, "")).strip().casefold() in _YES
-        product_id = str(values.get("id") or "").strip()
-        if not (deleted and product_id):
-            return values
-        self.products[product_id] = None
-        return None
+REJECTS = "rejects-apply.jsonl"
+"""Where the rows that cannot be used are listed: the list of the whole catalog's run stays."""
 
 
 def apply_changes(
@@ -50,8 +30,9 @@ def apply_changes(
 ) -> IndexReport:
     """Serve the current snapshot with these products added, replaced or gone.
 
-    Each row is a product as in the catalog, whole, or an id with a true `deleted`. Only texts that
-    are new are encoded. Applied twice, the second time changes nothing and publishes nothing.
+    Each row is a product as in the catalog, whole, or an id with a true `deleted`; of several rows
+    for one id the last counts. Only texts that are new are encoded. Applied twice, the second time
+    changes nothing and publishes nothing.
 
     Args:
         changes: a file as `index_catalog` reads, or a folder of them.
@@ -61,50 +42,61 @@ def apply_changes(
 
     Raises:
         CatalogError: the changes cannot be read, or no product would be left.
-        SnapshotError: nothing was indexed yet, or the store cannot be written to; StoreLockedError
-            where another process is writing.
+        SnapshotError: nothing was indexed yet, what was is damaged, or the store cannot be written
+            to; StoreLockedError where another process is writing.
     """
     snapshots = SnapshotStore(store)
     options = options or IndexOptions()
+    options = replace(options, rejects=options.rejects or store / REJECTS)
+    if snapshots.current_id() is None:
+        raise SnapshotNotFoundError(
+            f"{store} holds nothing to change yet. "
+            f"Index the whole catalog first: daogou index CATALOG --store {store}"
+        )
     with snapshots.writing(), reject_log(store, options) as rejects:
-        try:
-            current = Snapshot.open(snapshots.current())
-        except SnapshotNotFoundError as error:
-            raise SnapshotNotFoundError(
-                f"{error}. Index the whole catalog first: daogou index CATALOG --store {store}"
-            ) from error
-        wanted = _Wanted({})
-        layout = Layout("changes", prepare=wanted.prepare, required=("id",))
-        read = read_catalog(
-            changes, layout=layout, mapping=options.mapping, rejects=rejects, exclude=store
-        )
-        for product in read:
-            wanted.products[product.id] = product
-        if not _effective(current.products, wanted.products):
-            report = _unchanged(current, rejects.total, dict(rejects.by_reason))
-            return replace(report, rejects_file=rejects.path if rejects.total else None)
-        return make_snapshot(
-            snapshots,
-            _merged(current.products, wanted.products),
-            current.manifest.source,
-            _with_models_of(current, options),
-            rejects=rejects,
-            progress=progress or Silent(),
-        )
+        current = Snapshot.open(snapshots.current())
+        with closing(current.products):
+            # All of it is written anew: damage would be described as if it belonged there.
+            check_files(current.folder, current.manifest, every_byte=True)
+            wanted: dict[str, Product | None] = {}
+            read = read_changes(changes, mapping=options.mapping, rejects=rejects, exclude=store)
+            for record in read:
+                wanted[record.id] = record if isinstance(record, Product) else None
+            left = _left(current.products, wanted)
+            if left is None:
+                return _unchanged(current, rejects)
+            if not left:
+                raise CatalogError(
+                    f"{changes} removes every product there is. What was served stays; if that is "
+                    "meant, stop serving it"
+                )
+            return make_snapshot(
+                snapshots,
+                _merged(current.products, wanted),
+                current.manifest.source,
+                _with_models_of(current, options),
+                rejects=rejects,
+                progress=progress or Silent(),
+                rejected=current.manifest.rejected,
+            )
 
 
-def _effective(store: ProductStore, wanted: Mapping[str, Product | None]) -> bool:
-    """Whether anything would be another than it is."""
-    ids = list(wanted)
+def _left(store: ProductStore, wanted: Mapping[str, Product | None]) -> int | None:
+    """How many products there would be; None where nothing would be another than it is."""
+    left, differs, ids = len(store), False, list(wanted)
     for start in range(0, len(ids), 1_000):
         part = ids[start : start + 1_000]
         rows = store.rows_of(part)
         there = [row for row in rows if row is not None]
         before = dict(zip(there, store.fetch(there), strict=True))
         for product_id, row in zip(part, rows, strict=True):
-            if wanted[product_id] != (None if row is None else before[row]):
-                return True
-    return False
+            new, old = wanted[product_id], None if row is None else before[row]
+            left += (new is not None) - (old is not None)
+            if new is None or old is None:
+                differs |= new is not old
+            else:
+                differs |= not same(new, old)
+    return left if differs else None
 
 
 def _merged(before: Iterable[Product], wanted: Mapping[str, Product | None]) -> Iterator[Product]:
@@ -129,15 +121,15 @@ def _with_models_of(current: Snapshot, options: IndexOptions) -> IndexOptions:
     )
 
 
-def _unchanged(current: Snapshot, rejected: int, reasons: Mapping[str, int]) -> IndexReport:
+def _unchanged(current: Snapshot, rejects: RejectLog) -> IndexReport:
     """What is served stays."""
     return IndexReport(
         snapshot_id=current.id,
         folder=current.folder,
         products=len(current),
-        rejected=rejected,
-        rejects_by_reason=reasons,
-        rejects_file=None,
+        rejected=rejects.total,
+        rejects_by_reason=dict(rejects.by_reason),
+        rejects_file=rejects.path if rejects.total else None,
         bytes=current.manifest.size,
         seconds={},
         changes=Changes(kept=len(current)),

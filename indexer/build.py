@@ -123,8 +123,18 @@ def make_snapshot(
     *,
     rejects: RejectLog,
     progress: Progress,
+    rejected: int = 0,
 ) -> IndexReport:
     """Publish a snapshot of these products. The store must be held for writing.
+
+    Args:
+        snapshots: the store.
+        stream: the products, in the order of their rows.
+        source: what the catalog is called.
+        options: models, ranking and threads count.
+        rejects: the rows that gave no product.
+        progress: where to report.
+        rejected: rows that gave none in a run before, to be counted as the catalog's.
 
     Raises:
         CatalogError, SnapshotError, ModelError: as `index_catalog`.
@@ -138,15 +148,17 @@ def make_snapshot(
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
-        before = Before.open(snapshots, models["encoder"], tokens=reads_kept(models))
-        changes = write_vectors(
-            staging.folder, products, options.threads, progress,
-            keep=reads_kept(models), before=before,
-        )  # fmt: skip
+        keep = reads_kept(models)
+        before = Before.open(snapshots, models["encoder"], tokens=keep)
+        with closing(before) if before else nullcontext():
+            changes = write_vectors(
+                staging.folder, products, options.threads, progress, keep=keep, before=before
+            )
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         manifest = describe(
-            staging, models, ranking, source=source, products=products, rejected=rejects.total
-        )
+            staging, models, ranking,
+            source=source, products=products, rejected=rejected + rejects.total,
+        )  # fmt: skip
         smoke_test(staging.folder, manifest, options.threads)
         folder = snapshots.publish(staging, manifest)
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
@@ -322,6 +334,7 @@ def write_vectors(
     np.save(folder / "id_rank.npy", products.id_rank())
     vectors = create_vectors(folder / "vectors.npy", count, encoder.dim)
     with (
+        closing(products),
         PassageBuilder(folder / "passages") if keep else nullcontext() as kept,
         progress.step("Encoding", count) as advance,
     ):
@@ -349,8 +362,7 @@ def write_vectors(
         if kept is not None:
             kept.finish()
     vectors.flush()
-    products.close()
-    return Changes(added=count, encoded=count) if before is None else before.close()
+    return Changes(added=count, encoded=count) if before is None else before.total()
 
 
 def describe(

@@ -121,7 +121,7 @@ def apply(
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="Where rejected rows are listed; STORE/rejects.jsonl if left out."),
+        typer.Option(help="Where rejected rows are listed; STORE/rejects-apply.jsonl if left out."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first rejected row.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,8 +44,11 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
     options = options or IndexOptions()
     models = {kind: info for kind, (_, info) in choose_models(options).items()}
     before = Before.open(SnapshotStore(store), models["encoder"], tokens=reads_kept(models))
-    changes, products, sample = Changes(), 0, list[str]()
-    with RejectLog(None, strict=options.strict) as rejects:
+    products, sample = 0, list[str]()
+    with (
+        closing(before) if before else nullcontext(),
+        RejectLog(None, strict=options.strict) as rejects,
+    ):
         stream = read_catalog(
             source,
             layout=options.layout,
@@ -62,7 +66,7 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         rejected = rejects.total
     if not products:
         raise CatalogError(f"{source} holds no products that could be indexed")
-    changes = Changes(added=products, encoded=products) if before is None else before.close()
+    changes = Changes(added=products, encoded=products) if before is None else before.total()
     return Plan(products, rejected, changes, _seconds(options, sample, changes.encoded))
 
 

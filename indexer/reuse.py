@@ -64,14 +64,15 @@ class Before:
         """
         try:
             snapshot = Snapshot.open(snapshots.current())
-            _ = snapshot.products
         except SnapshotError:
+            return None
+        if not _whole(snapshot, ("products.sqlite",)):
             return None
         manifest = snapshot.manifest
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
         kept = not tokens or any(name.startswith(_COMPUTED[1]) for name in manifest.files)
-        return cls(snapshot, reusable=same and kept and _whole(snapshot), tokens=tokens)
+        return cls(snapshot, reusable=same and kept and _whole(snapshot, _COMPUTED), tokens=tokens)
 
     def rows(self, products: Sequence[Product], passages: Sequence[str]) -> Rows:
         """For each product the row whose vector is its own, -1 where it has to be encoded.
@@ -94,7 +95,7 @@ class Before:
                 continue
             if self.reusable:
                 rows[place] = row
-            if before[row] == product:
+            if same(before[row], product):
                 changes.kept += 1
             else:
                 changes.updated += 1
@@ -109,20 +110,30 @@ class Before:
         """The kept tokens of a row: see `Passages.kept`."""
         return self._snapshot.passages.kept(row)
 
-    def close(self) -> Changes:
+    def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""
         changes = self.changes
         matched = changes.changed + changes.updated + changes.kept
         changes.removed = len(self._snapshot) - matched
-        self._snapshot.products.close()
         return changes
 
+    def close(self) -> None:
+        """Close the files."""
+        self._snapshot.products.close()
 
-def _whole(snapshot: Snapshot) -> bool:
-    """Whether what is to be copied is as it was written: opening checks small files only."""
+
+def same(one: Product, other: Product) -> bool:
+    """Whether nothing at all differs: unlike for `==`, true is not 1."""
+    return one == other and repr(one) == repr(other)
+
+
+def _whole(snapshot: Snapshot, names: tuple[str, ...]) -> bool:
+    """Whether these files are as they were written: opening checks small ones only."""
     files = snapshot.manifest.files
-    copied = {name: entry for name, entry in files.items() if name.startswith(_COMPUTED)}
+    looked_at = {name: entry for name, entry in files.items() if name.startswith(names)}
     try:
-        return all(sha256_of(snapshot.folder / name) == one.sha256 for name, one in copied.items())
+        return all(
+            sha256_of(snapshot.folder / name) == one.sha256 for name, one in looked_at.items()
+        )
     except OSError:
         return False

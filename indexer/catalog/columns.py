@@ -54,7 +54,7 @@ class Columns:
         """
         if column in self._fed:
             return self._fed[column]
-        name = _as_field(column)
+        name = as_field(column)
         if name not in _KNOWN or name in self._column_of:
             return []
         return [name] if name == column or name not in beside else []
@@ -91,13 +91,14 @@ class Columns:
 
 
 @lru_cache(maxsize=4_096)
-def _as_field(column: str) -> str:
+def as_field(column: str) -> str:
+    """A column's name as fields are written: `Is Deleted` is `is_deleted`."""
     return column.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
 def _closest(name: str, columns: tuple[str, ...]) -> str:
     """The column that most likely holds a field."""
-    by_name = {_as_field(column): column for column in columns}
+    by_name = {as_field(column): column for column in columns}
     likely = [often for often in _OFTEN_NAMED[name] if often in by_name]
     likely += [column for column in by_name if name in column.split("_")]
     likely += difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)

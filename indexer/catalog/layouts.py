@@ -26,12 +26,18 @@ class Layout:
     delimiter: str | None = None
     prepare: Prepare = dict
     selection: str = ""
-    """Which rows `prepare` keeps, for messages; empty where it may keep none."""
-    required: tuple[str, ...] = ("id", "title")
-    """Fields that a file must have a column for."""
+    """Which rows `prepare` keeps, for messages; empty where it keeps all."""
+    removals: bool = False
+    """Whether a row may say that a product goes; an id may then occur again."""
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Fields that a file must have a column for."""
+        return ("id",) if self.removals else ("id", "title")
 
 
 AUTO = Layout("auto")
+CHANGES = Layout("changes", removals=True)
 
 _WANDS = {
     "id": "product_id",

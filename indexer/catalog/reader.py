@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import CatalogError
 from engine.types import AttributeValue, Product
 from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
-from indexer.catalog.columns import Columns
+from indexer.catalog.columns import Columns, as_field
 from indexer.catalog.duplicates import SeenIds
 from indexer.catalog.fields import CONVERTERS, is_absent
-from indexer.catalog.layouts import Layout, find_layout
+from indexer.catalog.layouts import CHANGES, Layout, find_layout
 from indexer.catalog.money import parse_price
 from indexer.catalog.rejects import Reason, RejectLog, RowFault
 from indexer.catalog.rows.columnar import read_parquet
@@ -32,15 +33,16 @@ from indexer.catalog.rows.files import (
 from indexer.catalog.rows.jsonlines import read_jsonlines
 from indexer.catalog.rows.table import Row, Table
 
-__all__ = ["Reason", "RejectLog", "read_catalog"]
+__all__ = ["Reason", "RejectLog", "Removal", "read_catalog", "read_changes"]
 
+_DELETED = "deleted"
 _NO_MAPPING: Mapping[str, str] = {}
 
 
 def read_catalog(
     source: Path,
     *,
-    layout: str | Layout = "auto",
+    layout: str = "auto",
     mapping: Mapping[str, str] = _NO_MAPPING,
     rejects: RejectLog,
     exclude: Path | None = None,
@@ -52,7 +54,7 @@ def read_catalog(
 
     Args:
         source: the file or folder.
-        layout: `auto`, the layout of a published set (`wands`, `esci`, `esci:LOCALE`), or one.
+        layout: `auto`, or the layout of a published set: `wands`, `esci`, `esci:LOCALE`.
         mapping: field → column, for columns that are not named as our fields are.
         rejects: takes the rows that cannot become products.
         exclude: a folder below the source that is no part of the catalog, such as the store.
@@ -62,7 +64,42 @@ def read_catalog(
             would be listed in the catalog itself; at once or while the products are read.
         RejectedRowError: a row was rejected and `rejects` is strict.
     """
-    chosen = find_layout(layout) if isinstance(layout, str) else layout
+    records = _records(source, find_layout(layout), mapping, rejects, exclude)
+    return (record for record in records if isinstance(record, Product))
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A product that is no longer in the catalog."""
+
+    id: str
+
+
+def read_changes(
+    source: Path,
+    *,
+    mapping: Mapping[str, str] = _NO_MAPPING,
+    rejects: RejectLog,
+    exclude: Path | None = None,
+) -> Iterator[Product | Removal]:
+    """What became of some products, in the order of the rows: an id may occur more than once.
+
+    Files are read as `read_catalog` does; a row whose column `deleted` is true needs no more than
+    its id.
+
+    Raises:
+        CatalogError, RejectedRowError: as `read_catalog`.
+    """
+    return _records(source, CHANGES, mapping, rejects, exclude)
+
+
+def _records(
+    source: Path,
+    chosen: Layout,
+    mapping: Mapping[str, str],
+    rejects: RejectLog,
+    exclude: Path | None,
+) -> Iterator[Product | Removal]:
     columns = Columns(chosen, mapping)
     if exclude is not None:
         exclude = _below(source, exclude)
@@ -115,7 +152,7 @@ def _catalog_files(
 
 def _products(
     files: list[Path], layout: Layout, columns: Columns, rejects: RejectLog
-) -> Iterator[Product]:
+) -> Iterator[Product | Removal]:
     with closing(SeenIds()) as seen:
         for path in files:
             seen.begin(path)
@@ -125,12 +162,17 @@ def _products(
                     values, attributes = _assign(row.values, columns, typed)
                     if row.fault:
                         raise row.fault
-                    product = _product(values, attributes)
-                    seen.note(product.id, row.number)
+                    record: Product | Removal
+                    if layout.removals and _goes(attributes):
+                        record = Removal(_id(values))
+                    else:
+                        record = _product(values, attributes)
+                    if not layout.removals:
+                        seen.note(record.id, row.number)
                 except RowFault as fault:
                     rejects.add(path, row.number, fault, _shown_id(values))
                 else:
-                    yield product
+                    yield record
 
 
 def _rows(path: Path, layout: Layout, columns: Columns) -> Iterator[tuple[Row, bool]]:
@@ -154,7 +196,7 @@ def _rows(path: Path, layout: Layout, columns: Columns) -> Iterator[tuple[Row, b
         raise CatalogError(f"{path} changed while it was read. Index it again when it is whole")
     if read and missing:
         raise CatalogError(f"{path}: no row has {min(missing)!r}, which --map names")
-    if read and not selected and layout.selection:
+    if read and not selected:
         raise CatalogError(
             f"{path} holds no row with {layout.selection}. Name another: --format esci:LOCALE"
         )
@@ -187,6 +229,32 @@ def _assign(
         else:
             others.append((column, value if typed else infer(value)))
     return values, others
+
+
+def _goes(others: list[tuple[str, Any]]) -> bool:
+    """Whether a row says that its product goes; what says so is no attribute.
+
+    Raises:
+        RowFault: what it says is neither yes nor no.
+    """
+    said = [pair for pair in others if as_field(pair[0]) == _DELETED]
+    others[:] = [pair for pair in others if pair not in said]
+    try:
+        return any(CONVERTERS["in_stock"](value) for _, value in said)
+    except RowFault as fault:
+        raise RowFault(Reason.ILL_TYPED, str(fault), _DELETED) from fault
+
+
+def _id(values: Mapping[str, Any]) -> str:
+    """The id alone.
+
+    Raises:
+        RowFault: there is none.
+    """
+    found = CONVERTERS["id"](values["id"]) if "id" in values else ""
+    if not found:
+        raise RowFault(Reason.MISSING_ID, "every product needs one", "id")
+    return str(found)
 
 
 def _product(values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Product:

@@ -308,6 +308,10 @@ class Bench:
         if self._reranks:
             subjects[RERANKED] = lambda text: engine.search(text, stage=Stage.RERANKED)
         subjects[FUSED] = lambda text: engine.search(text, stage=Stage.FUSED)
+        with contextlib.closing(engine.snapshot.products):
+            self._ask_in_process(subjects)
+
+    def _ask_in_process(self, subjects: Mapping[str, Callable[[str], object]]) -> None:
         for text in self._texts[-IN_PROCESS:]:
             for subject, search in subjects.items():
                 began = time.perf_counter()

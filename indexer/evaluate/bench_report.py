@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +62,9 @@ def bench_to_json(report: BenchReport) -> dict[str, Any]:
             )
             for one, other in _pairs(report)
         },
-        "overload": report.overload,
+        "overload": {
+            name: None if math.isnan(value) else value for name, value in report.overload.items()
+        },
     }
 
 

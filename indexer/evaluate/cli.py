@@ -245,7 +245,7 @@ def _numbers(written: str) -> tuple[int, ...]:
     wrong = [part for part in parts if not part.isdecimal() or int(part) < 1]
     if wrong:
         raise EvaluationError(f"--clients: {wrong[0]!r} is no number of clients. Write 1,2,8")
-    return tuple(map(int, parts))
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _distinct(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -161,11 +161,14 @@ def open_loop(server: Server, texts: Sequence[str], *, rate: float, seconds: flo
                 answers.seconds.append(time.perf_counter() - due)
 
     began = time.perf_counter()
+    tasks: list[Future[None]] = []
     with ThreadPoolExecutor(max(8, min(256, count))) as pool:
         for place in range(count):
             due = began + place / rate
             time.sleep(max(0.0, due - time.perf_counter()))
-            pool.submit(request, texts[place % len(texts)], due)
+            tasks.append(pool.submit(request, texts[place % len(texts)], due))
+    for task in tasks:
+        task.result()
     for connection in idle:
         connection.close()
     answers.elapsed = time.perf_counter() - began

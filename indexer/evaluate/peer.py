@@ -2,6 +2,8 @@
 
 `SentenceTransformer.encode` → FAISS flat → a cross-encoder over the 50 nearest, torch in full
 precision, served by FastAPI. `daogou bench` measures daogou against it, with the same weights.
+As such a pipeline does, it reads passages to the 128th token and takes probabilities as the
+checkpoint gives them, not calibrated; prefixes that an encoder may want are not put before texts.
 
     python -m indexer.evaluate.peer index --products FILE --models DIR --out DIR
     python -m indexer.evaluate.peer serve --index DIR --models DIR
@@ -60,7 +62,7 @@ class Pipeline:
         """The best `k` products as they were indexed, with their scores."""
         vector = self._encoder.encode([text], normalize_embeddings=True)
         scores, rows = self._index.search(vector, max(k, DEPTH) if self._reranks else k)
-        found, worth = rows[0], scores[0]
+        found, worth = rows[0][rows[0] >= 0], scores[0][rows[0] >= 0]
         if self._reranks:
             found = found[:DEPTH]
             worth = self._gains(text, [self._passages[row] for row in found])

@@ -117,6 +117,10 @@ def reranker(
         )
     given = [(pair[0], pair[1]) for pair in pairs]
     if encoder is not None:
+        if labels:
+            raise typer.BadParameter(
+                "--labels are of a Hugging Face classifier, not beside --encoder"
+            )
         report = export_token_reranker(
             Path(base),
             encoder,

@@ -163,6 +163,13 @@ def export_reranker(
     """
     used, held_out = _split(calibration)
     with training_libraries():
+        from indexer.train.crossencoder import HEAD_FILE  # noqa: PLC0415 - needs torch
+
+        if (Path(base) / HEAD_FILE).is_file():
+            raise ModelError(
+                f"{base} is a checkpoint of `daogou train reranker`: name the exported encoder "
+                "that it was trained over with --encoder"
+            )
         checkpoint, own_labels = load_cross_encoder(str(base))
         with _aside(out) as folder:
             classes = _four_classes(base, labels or own_labels, len(own_labels))

@@ -197,11 +197,11 @@ class _Fit:
             if stage in self._engine.stages:
                 reports[stage] = self._stage(stage, folder)
                 if stage is Stage.RERANKED:
-                    reports[stage] = self._kept_before(reports)
+                    reports[stage] = self._kept_before(reports, folder)
                 self._engine.snapshot.ranking = LearnedRanking(self.info(), folder)
         return reports
 
-    def _kept_before(self, reports: Mapping[Stage, StageReport]) -> StageReport:
+    def _kept_before(self, reports: Mapping[Stage, StageReport], folder: Path) -> StageReport:
         """What becomes of the reranked stage: where it ranks no better than the one before, that.
 
         Its classes are then told with each product and change no order. Of both cut-offs the one
@@ -219,6 +219,8 @@ class _Fit:
             cutoff, fitted = model.cutoff, before.cutoff
         else:
             cutoff, fitted = own.cutoff, report.cutoff
+        if own.trees:
+            (folder / own.trees).unlink()
         self._models[Stage.RERANKED] = model.model_copy(update={"cutoff": cutoff})
         return replace(report, form=str(Stage.FUSED), cutoff=fitted)
 

@@ -12,11 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import CatalogError, RejectedRowError, SnapshotNotFoundError
+from engine.errors import (
+    CatalogError,
+    RejectedRowError,
+    SnapshotDamagedError,
+    SnapshotNotFoundError,
+)
 from engine.search import SearchEngine
 from engine.store import SnapshotStore
 from engine.types import Product
-from indexer.apply import apply_changes
+from indexer.apply import REJECTS, apply_changes
 from indexer.build import IndexOptions, index_catalog
 from indexer.plan import plan_index
 from indexer.reuse import Changes
@@ -85,13 +90,18 @@ def test_bad_rows_are_listed_and_the_rest_is_applied(store: Path, tmp_path: Path
     changes = written(
         tmp_path / "c.jsonl",
         {"id": "x1", "price": 3}, {"deleted": True}, NEW, replace(NEW, price=9.0),
+        {"id": SECOND.id, "deleted": "perhaps"},
     )  # fmt: skip
     report = apply_changes(changes, store)
-    assert report.rejects_by_reason == {"missing title": 1, "missing id": 1, "duplicate id": 1}
-    assert report.rejects_file is not None
+    assert report.rejects_by_reason == {"missing title": 1, "missing id": 1, "ill-typed field": 1}
+    assert report.rejects_file == store / REJECTS
     listed = [json.loads(line) for line in report.rejects_file.read_text().splitlines()]
-    assert [each["row"] for each in listed] == [1, 2, 4]
-    assert served(store) == [*PRODUCTS, NEW]
+    assert [(each["row"], each["field"]) for each in listed] == [
+        (1, "title"), (2, "id"), (5, "deleted"),
+    ]  # fmt: skip
+    assert served(store) == [*PRODUCTS, replace(NEW, price=9.0)]
+    manifest = SnapshotStore(store).manifest(report.snapshot_id)
+    assert manifest.rejected == 3
     before = SnapshotStore(store).current_id()
     with pytest.raises(RejectedRowError):
         apply_changes(
@@ -102,12 +112,50 @@ def test_bad_rows_are_listed_and_the_rest_is_applied(store: Path, tmp_path: Path
     assert SnapshotStore(store).current_id() == before
 
 
-def test_a_column_of_a_table_says_what_goes(store: Path, tmp_path: Path) -> None:
+def test_a_table_says_what_goes_by_any_name_of_its_columns(store: Path, tmp_path: Path) -> None:
     table = tmp_path / "changes.csv"
-    table.write_text(f"id,title,deleted\n{FIRST.id},,yes\nnew-2,Paper straws,no\n")
+    table.write_text(f"ID,Title,Deleted\n{FIRST.id},,yes\nnew-2,Paper straws,no\n")
     apply_changes(table, store)
     ids = [product.id for product in served(store)]
     assert ids == [*(product.id for product in PRODUCTS[1:]), "new-2"]
+    table.write_text(f"article,name,deleted\n {SECOND.id} ,x,1\n")
+    mapping = {"id": "article", "title": "name"}
+    report = apply_changes(table, store, IndexOptions(mapping=mapping))
+    assert report.changes.removed == 1
+    assert SECOND.id not in [product.id for product in served(store)]
+    assert all("deleted" not in product.attributes for product in served(store))
+
+
+def test_of_several_rows_for_one_id_the_last_counts(store: Path, tmp_path: Path) -> None:
+    gone = {"id": NEW.id, "deleted": True}
+    later = replace(NEW, price=1.0)
+    changes = written(tmp_path / "c.jsonl", NEW, gone, later, {"id": FIRST.id, "deleted": 1}, FIRST)
+    apply_changes(changes, store)
+    assert served(store) == [*PRODUCTS, later]
+    apply_changes(written(tmp_path / "c.jsonl", NEW, gone), store)
+    assert served(store) == list(PRODUCTS)
+
+
+def test_true_is_not_one(store: Path, tmp_path: Path) -> None:
+    for value in (1, True):
+        product = replace(NEW, attributes={"waterproof": value})
+        report = apply_changes(written(tmp_path / "c.jsonl", product), store)
+        assert report.changes.added + report.changes.changed == 1  # its text tells too
+        assert served(store)[-1].attributes["waterproof"] is value
+
+
+def test_damage_is_not_carried_on(store: Path, tmp_path: Path) -> None:
+    path = SnapshotStore(store).current() / "products.sqlite"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    with pytest.raises(SnapshotDamagedError, match=r"products\.sqlite was altered"):
+        apply_changes(written(tmp_path / "c.jsonl", NEW), store)
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    report = index_catalog(catalog, store, IndexOptions(reranker=None, ranking=None))
+    assert report.changes == Changes(added=len(PRODUCTS), encoded=len(PRODUCTS))  # all anew
+    assert served(store) == list(PRODUCTS)
 
 
 def test_a_store_of_nothing_and_a_catalog_of_nothing_are_refused(
@@ -117,7 +165,7 @@ def test_a_store_of_nothing_and_a_catalog_of_nothing_are_refused(
     with pytest.raises(SnapshotNotFoundError, match="Index the whole catalog first"):
         apply_changes(changes, tmp_path / "none")
     everything = [{"id": product.id, "deleted": True} for product in PRODUCTS]
-    with pytest.raises(CatalogError, match="no products"):
+    with pytest.raises(CatalogError, match="removes every product"):
         apply_changes(written(tmp_path / "all.jsonl", *everything), store)
     assert served(store) == list(PRODUCTS)
 

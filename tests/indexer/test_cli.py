@@ -52,6 +52,9 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
     first, _ = SnapshotStore(store).ids()
     assert printed.pop("bytes") == SnapshotStore(store).manifest(first).size
     assert set(printed.pop("seconds")) == {"read", "encode", "publish"}
+    assert printed.pop("changes") == {
+        "added": 12, "changed": 0, "updated": 0, "kept": 0, "removed": 0, "encoded": 12,
+    }  # fmt: skip
     assert printed == {
         "snapshot": first,
         "folder": str(store / "snapshots" / first),
@@ -66,7 +69,11 @@ def test_an_index_run_in_words_shows_paths_as_they_are(
     indexed: tuple[Path, dict[str, Any], str],
 ) -> None:
     store, _, printed = indexed
-    indexed_line, rejected, cure = printed.splitlines()
+    indexed_line, changes, rejected, cure = printed.splitlines()
+    assert changes == (
+        "0 added, 0 with another text, 0 otherwise changed, 12 as they were, 0 removed; "
+        "0 texts encoded."
+    )
     assert indexed_line.startswith("Indexed 12 products in ")
     assert indexed_line.endswith(f"snapshot {SnapshotStore(store).current_id()}.")
     assert rejected == f"Rejected 1 rows (missing title 1); listed in {store}/rejects.jsonl."
