@@ -97,17 +97,23 @@ def index_catalog(
     options = options or IndexOptions()
     snapshots = SnapshotStore(store)
     with snapshots.writing(), reject_log(store, options) as rejects:
-        stream = read_catalog(
-            source,
-            layout=options.layout,
-            mapping=options.mapping,
-            rejects=rejects,
-            exclude=store,
-        )
         return make_snapshot(
-            snapshots, stream, str(source), options,
+            snapshots, products_of(source, store, options, rejects), str(source), options,
             rejects=rejects, progress=progress or Silent(),
         )  # fmt: skip
+
+
+def products_of(
+    source: Path, store: Path, options: IndexOptions, rejects: RejectLog
+) -> Iterator[Product]:
+    """The catalog's products, read as the options say. The store may lie in its folder."""
+    return read_catalog(
+        source,
+        layout=options.layout,
+        mapping=options.mapping,
+        rejects=rejects,
+        exclude=store,
+    )
 
 
 def reject_log(store: Path, options: IndexOptions) -> RejectLog:

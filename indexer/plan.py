@@ -14,8 +14,14 @@ from engine.errors import CatalogError
 from engine.models.encoder import load_encoder
 from engine.store import SnapshotStore
 from engine.text import passage
-from indexer.build import ENCODE_CHUNK, IndexOptions, choose_models, reads_kept
-from indexer.catalog import RejectLog, read_catalog
+from indexer.build import (
+    ENCODE_CHUNK,
+    IndexOptions,
+    choose_models,
+    products_of,
+    reads_kept,
+)
+from indexer.catalog import RejectLog
 from indexer.reuse import Before, Changes
 
 T = TypeVar("T")
@@ -49,14 +55,7 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         closing(before) if before else nullcontext(),
         RejectLog(None, strict=options.strict) as rejects,
     ):
-        stream = read_catalog(
-            source,
-            layout=options.layout,
-            mapping=options.mapping,
-            rejects=rejects,
-            exclude=store,
-        )
-        for chunk in _chunks(stream, ENCODE_CHUNK):
+        for chunk in _chunks(products_of(source, store, options, rejects), ENCODE_CHUNK):
             texts = [passage(product) for product in chunk]
             products += len(chunk)
             if before is not None:
