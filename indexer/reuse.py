@@ -43,24 +43,23 @@ class Changes:
 class Before:
     """The current snapshot of a store, while the next one is made."""
 
-    def __init__(self, snapshot: Snapshot, *, reusable: bool, tokens: bool) -> None:
+    def __init__(self, snapshot: Snapshot, *, reusable: bool) -> None:
         """Look into a snapshot.
 
         Args:
             snapshot: an open one.
             reusable: whether its vectors are what the new encoder would give.
-            tokens: whether the tokens of passages are wanted too.
         """
         self._snapshot = snapshot
         self.reusable = reusable
-        self._tokens = tokens
         self.changes = Changes()
 
     @classmethod
     def open(cls, snapshots: SnapshotStore, encoder: ModelInfo, *, tokens: bool) -> Self | None:
         """What is served now; None where nothing is, or it cannot be read.
 
-        Its vectors are of use where the same encoder made them and every byte of them is whole.
+        Its vectors are of use where the same encoder made them and every byte of them is whole;
+        with `tokens`, where what it made of each token was kept too.
         """
         try:
             snapshot = Snapshot.open(snapshots.current())
@@ -72,7 +71,7 @@ class Before:
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
         kept = not tokens or any(name.startswith(_COMPUTED[1]) for name in manifest.files)
-        return cls(snapshot, reusable=same and kept and _whole(snapshot, _COMPUTED), tokens=tokens)
+        return cls(snapshot, reusable=same and kept and _whole(snapshot, _COMPUTED))
 
     def rows(self, products: Sequence[Product], passages: Sequence[str]) -> Rows:
         """For each product the row whose vector is its own, -1 where it has to be encoded.

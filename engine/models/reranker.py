@@ -24,8 +24,8 @@ passages have one length: nothing moves with its company, and shorter is quicker
 _MOST_PASSAGES = 40  # in one batch: more are no faster
 
 
-class PairReranker:
-    """A cross-encoder that reads query and passage as one text: any classifier of Hugging Face."""
+class _Served:
+    """An exported cross-encoder, loaded: what both kinds have in common."""
 
     def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
         self.info = info
@@ -36,8 +36,16 @@ class PairReranker:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of weights, tokenizer, maximum length, calibration and passage template."""
+        """Hex digest of all that decides what it gives, the encoder it reads included."""
         return self.info.fingerprint
+
+    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (pairs, 4) as class probabilities, in the order of `Relevance`."""
+        return softmax(logits[:, self._columns] / self.info.temperature)
+
+
+class PairReranker(_Served):
+    """A cross-encoder that reads query and passage as one text: any classifier of Hugging Face."""
 
     def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
         """Class probabilities of each (query, passage) pair.
@@ -55,23 +63,11 @@ class PairReranker:
         """
         pairs = list(zip(queries, passages, strict=True))
         logits = self._session.run(self._tokenizer.encode_batch(pairs))
-        return softmax(logits[:, self._columns] / self.info.temperature)  # (pairs, 4)
+        return self._probabilities(logits)
 
 
-class TokenReranker:
+class TokenReranker(_Served):
     """A cross-encoder of ours: it reads the query, and what the encoder made of the passages."""
-
-    def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
-        self.info = info
-        self._columns = _columns(folder, info.labels)
-        self._tokenizer = load_tokenizer(folder, info.max_length)
-        self._session = Session(folder, max_length=info.max_length, threads=threads)
-        _check_width(folder, self._session)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex digest of weights, tokenizer, lengths, calibration and the encoder read."""
-        return self.info.fingerprint
 
     def classify_read(self, query: str, passages: ReadPassages) -> NDArray[np.float32]:
         """Class probabilities of each passage for one query.
@@ -102,7 +98,7 @@ class TokenReranker:
                 for start in range(0, count, size)
             ),
         )
-        return softmax(logits[:, self._columns] / self.info.temperature)  # (passages, 4)
+        return self._probabilities(logits)
 
 
 def query_inputs(tokenizer: Tokenizer, query: str) -> dict[str, NDArray[np.int64]]:

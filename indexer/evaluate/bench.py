@@ -113,7 +113,8 @@ class BenchReport:
                 pairs = zip(self.saturation(subject), self.saturation(PEER), strict=True)
                 found[name] = Figure.of([ours / theirs for ours, theirs in pairs])
         if self.index:
-            pairs = zip(self.index[RERANKED], self.index[PEER], strict=True)
+            (own,) = self.index.keys() - {PEER}
+            pairs = zip(self.index[own], self.index[PEER], strict=True)
             found["index"] = Figure.of([ours / theirs for ours, theirs in pairs])
         return found
 
@@ -228,16 +229,16 @@ class Bench:
         models = self._snapshot / "models"
         command = [sys.executable, "-m", "daogou", "index", str(products), "--store", str(out)]
         command += ["--json", "--encoder", str(models / "encoder")]
-        if self._reranks:
-            command += ["--reranker", str(models / "reranker")]
-        _done(command)
+        reranker = ["--reranker", str(models / "reranker")] if self._reranks else ["--no-reranker"]
+        _done([*command, *reranker])
 
     def _measure_indexing(self) -> None:
         """From file to published, processes included, the two in turn."""
         products = self._work / "some.jsonl"
         count = self._write_products(products, self._options.products)
         for number in range(self._options.rounds):
-            for subject, work in ((PEER, self._index_peer), (RERANKED, self._index_ours)):
+            ours = RERANKED if self._reranks else FUSED
+            for subject, work in ((PEER, self._index_peer), (ours, self._index_ours)):
                 with _gone(self._work / f"indexed-{number}") as out:
                     began = time.perf_counter()
                     work(products, out)
