@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from api import cli as online
+from api import guide_cli as guide
 from engine.errors import DaogouError
 from indexer import cli as offline
 from indexer.evaluate import cli as evaluation
@@ -35,6 +36,7 @@ app.command()(offline.index)
 app.command()(offline.apply)
 app.command()(offline.publish)
 app.command()(online.search)
+app.command()(guide.recommend)
 app.command()(online.serve)
 app.command()(evaluation.bench)
 app.add_typer(offline.snapshots, name="snapshots")

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from api import problems
 from api.limits import InputLimits, SecurityHeaders
 from api.metrics import Metrics
-from api.routes import operations, page, products, search
+from api.routes import guide, operations, page, products, search
 from api.service import Engine, Service
 from api.telemetry import RequestTelemetry
 from engine.settings import Settings
@@ -59,7 +59,7 @@ def create_app(
     )
     app.state.service = service
     app.state.metrics = metrics
-    for resource in (search, products, operations, page):
+    for resource in (search, guide, products, operations, page):
         app.include_router(resource.router)
     app.mount("/assets", page.assets)
     problems.install(app)

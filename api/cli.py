@@ -17,7 +17,7 @@ from engine.settings import Settings, load_settings
 from engine.types import Stage
 
 if TYPE_CHECKING:
-    from engine.search import SearchEngine
+    from engine.guide.guide import ShoppingGuide
     from engine.types import SearchResult
 
 Store = Annotated[
@@ -29,7 +29,7 @@ Threads = Annotated[
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-def _settings(**given: object) -> Settings:
+def settings_of(**given: object) -> Settings:
     """Settings from the environment, overruled by the options that were given."""
     return load_settings(**{name: value for name, value in given.items() if value is not None})
 
@@ -50,12 +50,12 @@ def serve(
     """
     from api import server
 
-    settings = _settings(store=store, host=host, port=port, threads=threads)
+    settings = settings_of(store=store, host=host, port=port, threads=threads)
 
-    def load() -> SearchEngine:
-        from engine.search import SearchEngine
+    def load() -> ShoppingGuide:
+        from engine.guide.guide import ShoppingGuide
 
-        return SearchEngine.open(settings.store, settings)
+        return ShoppingGuide.open(settings.store, settings)
 
     try:
         listener = server.listen(settings.host, settings.port)
@@ -93,7 +93,7 @@ def search(
     from engine.retrieval.filters import parse_filters
     from engine.search import SearchEngine
 
-    settings = _settings(store=store, threads=threads)
+    settings = settings_of(store=store, threads=threads)
     condition = parse_filters(filters) if filters else None
     engine = SearchEngine.open(settings.store, settings)
     result = engine.search(query, k=k, offset=offset, filters=condition, stage=stage)

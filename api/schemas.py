@@ -37,7 +37,7 @@ def _checked_scalar(value: object) -> None:
         raise ValueError("texts must be valid Unicode, without lone surrogates")
 
 
-def _checked_filters(filters: dict[str, Any]) -> dict[str, Any]:
+def checked_filters(filters: dict[str, Any]) -> dict[str, Any]:
     """Refuse filters too many, too long, too deep, or not finite. Does not recurse."""
     leaves = 0
     waiting: list[tuple[object, int]] = [(filters, 1)]
@@ -107,7 +107,7 @@ class SearchRequest(BaseModel):
     query: str = Field(description="What the shopper typed.")
     k: Page = 10
     offset: Offset = 0
-    filters: Annotated[dict[str, Any], AfterValidator(_checked_filters)] | None = Field(
+    filters: Annotated[dict[str, Any], AfterValidator(checked_filters)] | None = Field(
         default=None,
         description="Conditions by field, all of which hold: a list means any of its values, "
         "`gte` and `lte` bound a number.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from engine.cores import usable_cores
+from engine.guide.history import Event
+from engine.guide.recommend import Recommendation
 from engine.pace import Pace
 from engine.types import Filter, Product, SearchResult, Stage
 
@@ -37,7 +39,7 @@ class SnapshotView(Protocol):
 
 
 class Engine(Protocol):
-    """What the API asks of an engine: `engine.search.SearchEngine` has it."""
+    """What the API asks of an engine: `engine.guide.guide.ShoppingGuide` has it."""
 
     @property
     def snapshot(self) -> SnapshotView:
@@ -57,6 +59,21 @@ class Engine(Protocol):
 
     def product(self, product_id: str) -> Product:
         """The product with that id; raises ProductNotFoundError."""
+
+    def recommend(
+        self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None
+    ) -> Sequence[Recommendation]:
+        """Products that suit what one shopper did."""
+
+    def similar(
+        self, product_id: str, *, k: int = 10, filters: Filter | None = None
+    ) -> Sequence[Product]:
+        """The products most like one."""
+
+    def complements(
+        self, product_id: str, *, k: int = 10, filters: Filter | None = None
+    ) -> Sequence[Product]:
+        """The products bought together with one."""
 
 
 class NotReadyError(Exception):

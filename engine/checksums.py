@@ -21,6 +21,13 @@ class FileEntry(BaseModel):
         """The entry of a file as it is now."""
         return cls(size=path.stat().st_size, sha256=sha256_of(path))
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file there still is what was recorded."""
+        try:
+            return path.stat().st_size == self.size and sha256_of(path) == self.sha256
+        except OSError:
+            return False
+
 
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class SearchEngine:
         self._cache = AnswerCache(settings.cache)
 
     @classmethod
-    def open(cls, store: Path, settings: Settings | None = None) -> SearchEngine:
+    def open(cls, store: Path, settings: Settings | None = None) -> Self:
         """An engine over the store's current snapshot, warm: its first search is as fast as any.
 
         Raises:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine.checksums import FileEntry, sha256_of
 from engine.errors import (
     SnapshotDamagedError,
     SnapshotError,
@@ -190,7 +189,8 @@ class SnapshotStore:
             return  # a damaged or older parent has nothing to share
         for name, entry in manifest.files.items():
             source = self.path(staging.parent) / name
-            if before.files.get(name) == entry and _holds(source, entry):
+            # Damage must not pass to the next snapshot.
+            if before.files.get(name) == entry and entry.is_at(source):
                 _link(source, staging.folder / name)
 
     def _point_to(self, snapshot_id: str) -> None:
@@ -263,14 +263,6 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _holds(path: Path, entry: FileEntry) -> bool:
-    """Whether the file still is what was recorded: damage must not pass to the next snapshot."""
-    try:
-        return path.stat().st_size == entry.size and sha256_of(path) == entry.sha256
-    except OSError:
-        return False
 
 
 def _link(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
-from engine.manifest import Manifest, ModelEntry, describe_files
+from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
 from engine.models.reranker import SHIPPED_RERANKER
@@ -155,6 +155,7 @@ def make_snapshot(
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
+        adopt_behaviour(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             changes = write_vectors(
@@ -277,6 +278,23 @@ def adopt_ranking(
         raise
     shutil.copytree(source, folder / "ranking")
     return ranking_entry(info)
+
+
+def adopt_behaviour(folder: Path, snapshots: SnapshotStore) -> None:
+    """Take over what shoppers did from the snapshot that is served, where it is whole.
+
+    It knows products by their ids: a catalog that changed does not make it wrong.
+    """
+    try:
+        source = snapshots.current()
+        manifest = read_manifest(source)
+    except SnapshotError:
+        return  # nothing is served, or nothing that can be read
+    names = [name for name in manifest.files if name.startswith("behaviour/")]
+    if all(manifest.files[name].is_at(source / name) for name in names):
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy2(source / name, folder / name)
 
 
 def ranking_entry(info: RankingInfo) -> ModelEntry:

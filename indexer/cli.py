@@ -213,17 +213,23 @@ def publish(
     reranker: Annotated[
         Path | None, typer.Option(help="Exported cross-encoder to rerank with.")
     ] = None,
+    behaviour: Annotated[
+        Path | None, typer.Option(help="What shoppers did, as `daogou train recommend` writes it.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the current snapshot with another final ranking or reranker, from now on.
+    """Serve the current snapshot with another final ranking, reranker or behaviour model.
 
     Nothing is indexed again; a ranking that was fitted on another reranker is dropped.
     """
     from indexer.publish import publish as make  # slow to load, and not for --help
 
     progress = Silent() if as_json else Bars()
-    report = make(store, ranking=ranking, reranker=reranker, threads=threads, progress=progress)
+    report = make(
+        store, ranking=ranking, reranker=reranker, behaviour=behaviour,
+        threads=threads, progress=progress,
+    )  # fmt: skip
     if as_json:
         print_json(
             {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
+from engine.guide.behaviour import open_behaviour
 from engine.manifest import Manifest, describe_files, read_manifest
 from engine.models.folder import RerankerInfo, read_model_info, verify_model
 from engine.retrieval.ranking import read_ranking_info
@@ -21,7 +22,7 @@ from engine.types import Stage
 from indexer.build import faults_named, model_entry, ranking_entry, smoke_test, staged
 from indexer.progress import Progress, Silent
 
-_RANKING, _RERANKER = "ranking", "models/reranker"
+_RANKING, _RERANKER, _BEHAVIOUR = "ranking", "models/reranker", "behaviour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def publish(
     *,
     ranking: Path | None = None,
     reranker: Path | None = None,
+    behaviour: Path | None = None,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> PublishReport:
@@ -59,6 +61,7 @@ def publish(
         ranking: a final ranking, as `daogou train ranking` writes it.
         reranker: an exported cross-encoder. A ranking fitted on another one is left out, unless
             `ranking` is given too.
+        behaviour: what shoppers did, as `daogou train recommend` writes it.
         threads: inference threads of the trial search; 0 takes every core.
         progress: where to report.
 
@@ -68,14 +71,16 @@ def publish(
         SnapshotError: nothing is published yet, the snapshot is damaged, or the store cannot be
             written to; StoreLockedError where another process is.
     """
-    if ranking is None and reranker is None:
-        raise SettingsError("nothing to publish. Give --ranking DIR, --reranker DIR or both")
+    if ranking is None and reranker is None and behaviour is None:
+        raise SettingsError("nothing to publish. Give --ranking, --reranker or --behaviour DIR")
+    if behaviour is not None:
+        open_behaviour(behaviour)
     snapshots = SnapshotStore(store)
     with snapshots.writing(), faults_named(store), staged(snapshots) as staging:
         current = snapshots.current()
         before = read_manifest(current)
         manifest = _planned(current, before, staging, ranking, reranker)
-        parts = {_RANKING: ranking, _RERANKER: reranker}
+        parts = {_RANKING: ranking, _RERANKER: reranker, _BEHAVIOUR: behaviour}
         new = {part: folder for part, folder in parts.items() if folder is not None}
         kept = _kept(before, manifest, set(new))
         _share(current, staging.folder, kept, progress or Silent())

@@ -35,7 +35,12 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("api/",),
     "matplotlib": ("indexer/evaluate/",),
     "ir_measures": ("indexer/evaluate/",),
-    "lightgbm": ("engine/retrieval/ranking.py", "indexer/train/ranking_fit.py"),
+    "lightgbm": (
+        "engine/retrieval/ranking.py",
+        "indexer/train/ranking_fit.py",
+        "indexer/train/behaviour.py",
+    ),
+    "implicit": ("indexer/evaluate/recommend_peers.py",),
 }
 
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}

@@ -110,6 +110,36 @@ def evaluate_search(
         draw(evaluation, figure)
 
 
+@evaluate.command("recommend")
+def evaluate_recommend(
+    *,
+    purchases: Annotated[Path, typer.Option(help="Purchases to learn from: a table.")],
+    test: Annotated[Path, typer.Option(help="Later purchases: what had to be recommended.")],
+    table_format: Annotated[
+        str, typer.Option("--format", help="auto, daogou or online-retail: the tables' columns.")
+    ] = "auto",
+    store: Annotated[
+        Path | None, typer.Option("--store", "-s", help="Takes texts from there, not from `title`.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes every core.")] = 0,
+    json_out: _Json = False,
+) -> None:
+    """Learn from purchases, and measure how well later ones are recommended, beside peers."""
+    from indexer.evaluate.recommend import evaluate_recommend as measure
+    from indexer.evaluate.recommend_report import to_json, to_tables
+    from indexer.evaluate.recommend_texts import texts_for
+    from indexer.purchases import read_purchases
+
+    before, after = read_purchases(purchases, table_format), read_purchases(test, table_format)
+    texts_of = texts_for([before, after], store=store, threads=threads)
+    evaluation = measure(before, after, texts_of, seed=seed, threads=threads)
+    if json_out:
+        typer.echo(json.dumps(to_json(evaluation), ensure_ascii=False, indent=2))
+    else:
+        Console().print(to_tables(evaluation))
+
+
 @evaluate.command("calibration")
 def evaluate_calibration(
     context: typer.Context,

@@ -171,6 +171,29 @@ def ranking(
     typer.echo(f"Wrote {out}.")
 
 
+@train.command()
+def recommend(
+    *,
+    store: Annotated[Path, typer.Option("--store", "-s", help="Indexed catalog.")] = Path("store"),
+    purchases: Annotated[Path, typer.Option(help="Table of line items: who bought what, when.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the behaviour model to.")],
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, daogou or online-retail: the table's columns.")
+    ] = "auto",
+    seed: Seed = 0,
+    threads: Threads = 0,
+) -> None:
+    """Learn what shoppers buy next; serve it with: daogou publish --behaviour OUT."""
+    from indexer.train.recommend import train_recommend
+
+    info = train_recommend(store, purchases, out, layout=layout, seed=seed, threads=threads)
+    typer.echo(
+        f"Wrote {out}: {info.orders:,} orders of {info.shoppers:,} shoppers, {info.items:,} "
+        f"products."
+    )
+    typer.echo(f"Serve it: daogou publish --store {store} --behaviour {out}")
+
+
 @train.command("all")
 def train_all(
     *,

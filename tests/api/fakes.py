@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.errors import ProductNotFoundError, StageUnavailableError
+from engine.guide.history import Event
+from engine.guide.reasons import Reason
+from engine.guide.recommend import Recommendation
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.facets import FacetBuilder, Facets
 from engine.retrieval.filters import allowed_rows
@@ -137,6 +141,35 @@ class FakeEngine:
             fits=0.01234567 if "junk" in words else None,
             nothing_fits="junk" in words,
         )
+
+    def recommend(
+        self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None
+    ) -> list[Recommendation]:
+        allowed = None if filters is None else allowed_rows(filters, self._facets)
+        known = {product.id: product for product in PRODUCTS}
+        cause = next((known[one.product_id] for one in events if one.product_id in known), None)
+        wanted = [
+            product
+            for row, product in enumerate(PRODUCTS)
+            if product is not cause and (allowed is None or allowed.mask[row])
+        ]
+        reason = Reason.POPULAR if cause is None else Reason.ALIKE
+        return [
+            Recommendation(product, rank, 1.0 / rank, reason, cause)
+            for rank, product in enumerate(wanted[:k], start=1)
+        ]
+
+    def similar(
+        self, product_id: str, *, k: int = 10, filters: Filter | None = None
+    ) -> list[Product]:
+        self.product(product_id)
+        return [product for product in PRODUCTS if product.id != product_id][:k]
+
+    def complements(
+        self, product_id: str, *, k: int = 10, filters: Filter | None = None
+    ) -> list[Product]:
+        self.product(product_id)
+        raise StageUnavailableError("snapshot-1 knows no purchases. Publish with --behaviour DIR")
 
     def product(self, product_id: str) -> Product:
         (row,) = self._products.rows_of([product_id])

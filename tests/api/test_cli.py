@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 import daogou
 from api.app import create_app
 from api.schemas import SearchResponse
-from engine.search import SearchEngine
+from engine.guide.guide import ShoppingGuide
 from engine.settings import Settings
 from tests.api.conftest import wait_until_ready
 
@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_json_is_what_the_api_answers(run: Run, shop_store: Path) -> None:
     done = run("search", "kettle for pour-over", "--store", str(shop_store), "-k", "2", "--json")
-    app = create_app(lambda: SearchEngine.open(shop_store), Settings())
+    app = create_app(lambda: ShoppingGuide.open(shop_store), Settings())
     with TestClient(app) as client:
         wait_until_ready(client)
         served = client.get("/v1/search", params={"q": "kettle for pour-over", "k": 2}).json()

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.schemas import SearchResponse
-from engine.search import SearchEngine
+from engine.guide.guide import ShoppingGuide
 from engine.settings import Settings
 from engine.types import Stage
 from tests.api.conftest import wait_until_ready
@@ -21,7 +21,7 @@ from tests.shop import PRODUCTS
 
 @pytest.fixture(scope="module")
 def shop(shop_store: Path) -> Iterator[TestClient]:
-    app = create_app(lambda: SearchEngine.open(shop_store), Settings())
+    app = create_app(lambda: ShoppingGuide.open(shop_store), Settings())
     with capture_logs(), TestClient(app) as opened:
         wait_until_ready(opened)
         yield opened

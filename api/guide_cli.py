@@ -1,0 +1,98 @@
+"""`daogou recommend`: the guide on the command line. Raises DaogouError as `api.cli` does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli import Store, Threads, settings_of
+from engine.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.guide.recommend import Recommendation
+
+_BECAUSE = {
+    "again": "bought before",
+    "bought_together": "bought by who bought {}",
+    "alike": "like {}",
+    "new": "new, like {}",
+    "popular": "bought by many",
+}
+
+
+def recommend(
+    *,
+    user: Annotated[str, typer.Option(help="Whose purchases count, of --purchases.")] = "",
+    purchases: Annotated[
+        Path | None, typer.Option(help="Table of line items that knows the user.")
+    ] = None,
+    history: Annotated[
+        str, typer.Option(help="Ids of products bought just now, parted by commas, instead.")
+    ] = "",
+    store: Store = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Products to show.")] = 10,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
+    ] = False,
+    threads: Threads = None,
+) -> None:
+    """Recommend products to a shopper, each with its reason."""
+    from api.schemas_guide import recommend_answer
+    from engine.guide.guide import ShoppingGuide
+    from engine.guide.history import Event
+    from engine.guide.records import events_of
+    from engine.retrieval.filters import parse_filters
+
+    if bool(user) == bool(history) or bool(user) != bool(purchases):
+        raise QueryError("whom to recommend to? Give --user U --purchases FILE, or --history IDS")
+    events = (
+        events_of(purchases, user)
+        if purchases
+        else [Event(one.strip()) for one in history.split(",") if one.strip()]
+    )
+    if user and not events:
+        raise QueryError(f"{purchases} knows no shopper {user!r}")
+    settings = settings_of(store=store, threads=threads)
+    guide = ShoppingGuide.open(settings.store, settings)
+    # A table ends somewhere: for its shoppers, that is now.
+    latest = max((event.at for event in events if event.at is not None), default=None)
+    found = guide.recommend(
+        events, k=k, filters=parse_filters(filters) if filters else None, now=latest
+    )
+    if as_json:
+        typer.echo(json.dumps(recommend_answer(guide.snapshot.id, found), ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _print(found: Sequence[Recommendation]) -> None:
+    """The products as a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("title", ratio=3, overflow="fold")
+    table.add_column("price", justify="right", no_wrap=True)
+    table.add_column("because", ratio=2, overflow="fold")
+    table.add_column("id", style="dim", overflow="fold", max_width=20)
+    for one in found:
+        product = one.product
+        price = "" if product.price is None else f"{product.price:,.2f} {product.currency}"
+        why = (
+            _BECAUSE[one.reason].replace(", like {}", "")
+            if one.because is None
+            else (_BECAUSE[one.reason].format(one.because.title))
+        )
+        table.add_row(*map(Text, (str(one.rank), product.title, price.strip(), why, product.id)))
+    Console().print(table if found else "Nothing to recommend.")

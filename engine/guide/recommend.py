@@ -1,0 +1,271 @@
+"""Recommendations: from what a shopper did to products, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import StageUnavailableError
+from engine.guide.fresh import rank_fresh
+from engine.guide.history import Event, History, make_history
+from engine.guide.reasons import Reason, find_reason, liked_rows
+from engine.guide.stored import StoredBehaviour
+from engine.guide.taste import Taste
+from engine.snapshot import Snapshot
+from engine.types import Product, Rows, RowSet
+
+_FRESH_EVERY = 10  # one in ten places goes to what nobody bought yet
+_FRESH_POOL = 200
+_EVERYBODY = 4_096  # best sold products that stand for what everybody buys
+_VARIETY = 0.1
+"""What likeness to what is already listed costs, in spreads of the scores: see docs/log.md."""
+_NOT_YET = 1.0  # days in which nobody needs the same again
+_HEAD = 100  # put into a varied order; the rest follows as ranked
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One product, and why."""
+
+    product: Product
+    rank: int
+    score: float
+    """Higher is better, comparable within one answer only; 0 for what is new."""
+    reason: Reason
+    because: Product | None = None
+    """What the shopper did something with that speaks for it."""
+
+
+class Recommender:
+    """Recommends from one snapshot. Safe to use from many threads.
+
+    Without a behaviour model it goes by texts and by how often products were rated.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @cached_property
+    def stored(self) -> StoredBehaviour | None:
+        """What shoppers did, where the snapshot holds it.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        return StoredBehaviour.open(self._snapshot)
+
+    @cached_property
+    def _sold_out(self) -> NDArray[np.bool_]:
+        """Products that are known to be out of stock, (products,)."""
+        mask = np.zeros(len(self._snapshot), dtype=np.bool_)
+        mask[self._snapshot.facets.holding("in_stock", "false")] = True
+        return mask
+
+    def recommend(
+        self,
+        events: Sequence[Event],
+        *,
+        k: int = 10,
+        allowed: RowSet | None = None,
+        now: datetime | None = None,
+    ) -> list[Recommendation]:
+        """The `k` products that suit best what one shopper did; fewer where the catalog ends.
+
+        Left out: what the filter excludes or is out of stock, what was dismissed, returned or rated
+        below 3, and what the shopper has and that hardly anyone buys twice.
+
+        Args:
+            events: what the shopper did, in any order; products the catalog lacks are passed over.
+            k: how many.
+            allowed: the products that pass a filter.
+            now: when; ages are counted from it.
+
+        Raises:
+            QueryError: the history is too long.
+        """
+        known = self._snapshot.products.rows_of([event.product_id for event in events])
+        pairs = [(event, row) for event, row in zip(events, known, strict=True) if row is not None]
+        by_row = make_history(
+            [event for event, _ in pairs], [row for _, row in pairs], now or datetime.now(UTC)
+        )
+        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
+        open_rows[self._unwanted(by_row)] = False
+        ranked, scores = self._ranked(by_row, open_rows)
+        chosen = self._one_a_group(self._varied(ranked, scores)[: 4 * k])[:k]
+        share = -(-k // _FRESH_EVERY)
+        fresh = self._fresh(by_row, open_rows, 5 * share)
+        fresh = self._one_a_group(np.concatenate([chosen, fresh]))[len(chosen) :][:share]
+        rows = _mixed(chosen, fresh, k)
+        score_of = dict(zip(ranked.tolist(), scores.tolist(), strict=True))
+        return self._explained(rows, by_row, score_of, set(fresh.tolist()))
+
+    def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
+        """The products whose descriptions are nearest to one's, its own variants left out."""
+        vector = self._snapshot.vectors[row].astype(np.float32)
+        (ranking,) = self._snapshot.dense.search(vector[None, :], k + 50, allowed)
+        rows = np.concatenate([[row], ranking.rows[ranking.rows != row]])
+        return self._one_a_group(rows)[1 : k + 1]
+
+    def complements(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
+        """The products most often bought in one order with this one, best first.
+
+        Raises:
+            StageUnavailableError: the snapshot holds no behaviour model.
+        """
+        stored = self.stored
+        if stored is None:
+            raise StageUnavailableError(
+                f"snapshot {self._snapshot.id} knows no purchases. Give it some: "
+                "daogou train recommend --store STORE --purchases FILE --out DIR; "
+                "daogou publish --store STORE --behaviour DIR"
+            )
+        item = stored.item_of[row]
+        if item < 0:
+            return np.empty(0, dtype=np.int64)
+        near = stored.model.by_basket.items[item]
+        rows = stored.row_of[near[near >= 0]]
+        rows = rows[rows >= 0]
+        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
+        found: Rows = rows[open_rows[rows]][:k]
+        return found
+
+    def _unwanted(self, history: History) -> Rows:
+        """Rows that the shopper does not want, or has and needs no second of, or not yet."""
+        rows, place = np.unique(history.items, return_inverse=True)
+        worst = np.zeros(len(rows))
+        np.minimum.at(worst, place, history.liking)
+        just_bought = history.items[history.bought & (history.age < _NOT_YET)]
+        unwanted = np.union1d(rows[worst < 0], just_bought)
+        owned = np.unique(history.items[history.bought])
+        if self.stored is None:
+            return np.union1d(unwanted, owned)
+        items = self.stored.item_of[owned]
+        repeat = np.where(items >= 0, self.stored.model.number("repeat")[items], 0.0)
+        return np.union1d(unwanted, owned[repeat < self.stored.model.info.durable])
+
+    def _ranked(
+        self, history: History, open_rows: NDArray[np.bool_]
+    ) -> tuple[Rows, NDArray[np.float64]]:
+        """Rows that may be recommended, best first, and their scores."""
+        stored = self.stored
+        if stored is None or stored.model.forest is None:
+            return self._by_text(history, open_rows)
+        items = stored.item_of[history.items].astype(np.int64)
+        known = replace(history, items=items).take(items >= 0)
+        taste = Taste(known, stored.model)
+        found = taste.candidates(stored)
+        rows = stored.row_of[found]
+        kept = (rows >= 0) & open_rows[np.maximum(rows, 0)]
+        found, rows = found[kept], rows[kept]
+        scores = stored.model.forest.predict(taste.features(found, stored))
+        order = np.lexsort((self._snapshot.id_rank[rows], -scores))
+        return rows[order], scores[order]
+
+    def _by_text(
+        self, history: History, open_rows: NDArray[np.bool_]
+    ) -> tuple[Rows, NDArray[np.float64]]:
+        """Where no purchases are known: what is like what the shopper liked, else what is rated."""
+        liked, worth = liked_rows(history)
+        if not len(liked):
+            rows = np.flatnonzero(open_rows).astype(np.int64)
+            counts = self._snapshot.facets.numbers("rating_count")[rows]
+            rated = np.log1p(np.nan_to_num(counts)).astype(np.float64)
+            order = np.lexsort((self._snapshot.id_rank[rows], -rated))[: 2 * _HEAD]
+            return rows[order], rated[order]
+        vectors = self._snapshot.vectors[liked].astype(np.float32)
+        profile = (worth.astype(np.float32) @ vectors).astype(np.float32)
+        profile /= max(float(np.linalg.norm(profile)), 1e-9)
+        (ranking,) = self._snapshot.dense.search(profile[None, :], 2 * _HEAD, RowSet(open_rows))
+        return ranking.rows, ranking.scores.astype(np.float64)
+
+    def _varied(self, rows: Rows, scores: NDArray[np.float64]) -> Rows:
+        """The head in an order in which neighbours differ (Carbonell and Goldstein 1998)."""
+        head = rows[:_HEAD]
+        if len(head) < 3:
+            return rows
+        vectors = self._snapshot.vectors[head].astype(np.float32)
+        cosines = vectors @ vectors.T
+        left = (scores[: len(head)] - scores[0]) / (float(scores[: len(head)].std()) or 1.0)
+        nearest = np.zeros(len(head))
+        order: list[int] = []
+        for _ in range(len(head)):
+            best = int(np.argmax(left - _VARIETY * nearest))
+            order.append(best)
+            left[best] = -np.inf
+            nearest = np.maximum(nearest, np.maximum(cosines[best], 0.0))
+        return np.concatenate([head[order], rows[_HEAD:]])
+
+    def _fresh(self, history: History, open_rows: NDArray[np.bool_], k: int) -> Rows:
+        """The best of what nobody bought yet."""
+        stored = self.stored
+        if stored is None:
+            return np.empty(0, dtype=np.int64)
+        new = np.flatnonzero(open_rows & (stored.item_of < 0)).astype(np.int64)
+        liked, worth = liked_rows(history)
+        if len(new) > _FRESH_POOL:
+            if not len(liked):
+                return np.empty(0, dtype=np.int64)
+            profile = worth.astype(np.float32) @ self._snapshot.vectors[liked].astype(np.float32)
+            (near,) = self._snapshot.dense.search(
+                profile[None, :].astype(np.float32), _FRESH_POOL, RowSet.of(new, len(open_rows))
+            )
+            new = near.rows
+        sold = stored.model.best_sold(_EVERYBODY)
+        sold = sold[stored.row_of[sold] >= 0]
+        vectors = self._snapshot.vectors
+        scores = rank_fresh(
+            vectors[new].astype(np.float32),
+            vectors[liked].astype(np.float32),
+            stored.vectors(sold),
+            stored.model.popularity[sold, 2].astype(np.float64),
+        )
+        return new[np.lexsort((self._snapshot.id_rank[new], -scores))][:k]
+
+    def _one_a_group(self, rows: Rows) -> Rows:
+        """Rows in order, of variants of one product the first alone."""
+        groups = [product.group_id for product in self._snapshot.products.fetch(rows)]
+        seen: set[str] = set()
+        kept = []
+        for row, group in zip(rows.tolist(), groups, strict=True):
+            if group not in seen:
+                kept.append(row)
+            if group:
+                seen.add(group)
+        return np.array(kept, dtype=np.int64)
+
+    def _explained(
+        self, rows: Rows, history: History, scores: dict[int, float], fresh: set[int]
+    ) -> list[Recommendation]:
+        """The products at these rows, each with what speaks for it."""
+        reasons = [
+            find_reason(row, history, self._snapshot.vectors, self.stored, new=row in fresh)
+            for row in rows.tolist()
+        ]
+        causes = sorted({cause for _, cause in reasons if cause is not None})
+        named = dict(zip(causes, self._snapshot.products.fetch(causes), strict=True))
+        return [
+            Recommendation(
+                product=product,
+                rank=rank,
+                score=float(scores.get(row, 0.0)),
+                reason=reason,
+                because=None if cause is None else named[cause],
+            )
+            for rank, (row, product, (reason, cause)) in enumerate(
+                zip(rows.tolist(), self._snapshot.products.fetch(rows), reasons, strict=True),
+                start=1,
+            )
+        ]
+
+
+def _mixed(ranked: Rows, fresh: Rows, k: int) -> Rows:
+    """The `k` best, with every tenth place given to something new."""
+    mixed: list[int] = ranked.tolist()
+    for number, row in enumerate(fresh.tolist(), start=1):
+        mixed.insert(min(number * _FRESH_EVERY, k) - 1, row)
+    return np.array(mixed[:k], dtype=np.int64)

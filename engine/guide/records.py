@@ -1,0 +1,82 @@
+"""What shoppers did, as shops keep it: a table of line items, and one shopper's part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CatalogError
+from engine.guide.history import Deed, Event
+
+COLUMNS = ("user_id", "order_id", "product_id", "timestamp")
+"""Asked of every table; `quantity`, `price`, `event`, `rating` and `title` may be there."""
+
+ONLINE_RETAIL: Mapping[str, str] = {
+    "CustomerID": "user_id",
+    "InvoiceNo": "order_id",
+    "StockCode": "product_id",
+    "InvoiceDate": "timestamp",
+    "Quantity": "quantity",
+    "UnitPrice": "price",
+    "Description": "title",
+}
+"""UCI Online Retail's columns (Chen, Sain and Guo 2012), and what they are called here."""
+
+
+def events_of(path: Path, user: str) -> list[Event]:
+    """What one shopper did, by a CSV, TSV or Parquet table; nothing where the table lacks them.
+
+    Lines whose quantity is negative are returns.
+
+    Raises:
+        CatalogError: the file cannot be read, lacks a column, or a cell cannot be used.
+    """
+    from pyarrow import ArrowInvalid, compute, csv, parquet  # noqa: PLC0415 - slow to load
+
+    try:
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path)
+        else:
+            delimiter = "\t" if path.suffix == ".tsv" else ","
+            table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter))
+    except (OSError, ArrowInvalid) as error:
+        raise CatalogError(f"{path} cannot be read as a table of purchases: {error}") from error
+    table = table.rename_columns([ONLINE_RETAIL.get(name, name) for name in table.column_names])
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise CatalogError(f"{path} has no column {', '.join(missing)}")
+    texts = compute.cast(table["user_id"], "string")
+    found = table.filter(compute.equal(texts, user)).to_pylist()
+    return [_event(path, row) for row in found if row["product_id"] is not None]
+
+
+def _event(path: Path, row: Mapping[str, Any]) -> Event:
+    """One row as an event.
+
+    Raises:
+        CatalogError: a cell cannot be used.
+    """
+    try:
+        quantity = float(row.get("quantity") or 1)
+        name = "return" if quantity < 0 else str(row.get("event") or "purchase").casefold()
+        return Event(
+            product_id=str(row["product_id"]),
+            deed=Deed(name),
+            at=_moment(row["timestamp"]),
+            order_id=str(row["order_id"] or ""),
+            quantity=abs(quantity),
+            rating=None if row.get("rating") is None else float(row["rating"]),
+        )
+    except ValueError as error:
+        raise CatalogError(
+            f"{path}, order {row['order_id']}, product {row['product_id']}: {error}. Mend the row"
+        ) from error
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None:
+        return None
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

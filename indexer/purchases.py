@@ -1,0 +1,105 @@
+"""Purchase records: a table of line items, one row for each product of an order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import CatalogError, MissingExtraError
+from engine.guide.records import COLUMNS, ONLINE_RETAIL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("auto", "daogou", "online-retail")
+
+
+def read_purchases(path: Path, layout: str = "auto") -> pd.DataFrame:
+    """The purchases of a CSV, TSV or Parquet file, oldest first.
+
+    Rows without a shopper, of other events than purchases, and with a quantity or price that is
+    not positive (returns, corrections) are left out; of Online Retail also codes that do not start
+    with five digits (postage, fees).
+
+    Returns:
+        `user`, `order`, `item` (texts), `at` (UTC, without time zone), `quantity`, `price` and
+        `title`, one row a line item.
+
+    Raises:
+        CatalogError: the file cannot be read, a column is missing, or a cell cannot be used: the
+            message names the row.
+        MissingExtraError: pandas is not installed.
+    """
+    table = _open(path)
+    if layout not in FORMATS:
+        raise CatalogError(f"unknown format {layout!r}. It may be: {', '.join(FORMATS)}")
+    foreign = layout == "online-retail" or (
+        layout == "auto" and set(ONLINE_RETAIL) - {"Description"} <= set(table.columns)
+    )
+    if foreign:
+        table = table.rename(columns=dict(ONLINE_RETAIL))
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise CatalogError(
+            f"{path} has no column {', '.join(missing)}. "
+            f"It has: {', '.join(map(str, table.columns))}"
+        )
+    return _cleaned(path, table, foreign=foreign)
+
+
+def _open(path: Path) -> pd.DataFrame:
+    """The table as it lies in the file."""
+    try:
+        import pandas as pd  # noqa: PLC0415 - optional: serving needs no tables
+    except ImportError as error:
+        raise MissingExtraError("reading purchases", "train") from error
+    texts = dict.fromkeys(("user_id", "order_id", "product_id", *list(ONLINE_RETAIL)[:3]), str)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        separator = "\t" if path.suffix == ".tsv" else ","
+        return pd.read_csv(path, sep=separator, dtype=texts, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path} cannot be read as a table of purchases: {error}") from error
+
+
+def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
+    """The rows that are purchases, typed."""
+    import pandas as pd  # noqa: PLC0415
+
+    at = pd.to_datetime(table["timestamp"], errors="coerce", utc=True, format="mixed")
+    number = {
+        name: pd.to_numeric(table[name], errors="coerce")
+        if name in table.columns else pd.Series(1.0, index=table.index)
+        for name in ("quantity", "price")
+    }  # fmt: skip
+    for name, column in {"timestamp": at, **number}.items():
+        if name in table.columns:
+            bad = column.isna() & table[name].notna()
+            if bad.any():
+                row = int(bad.to_numpy().argmax())
+                raise CatalogError(
+                    f"{path}, row {row + 1}, {name}: {table[name].iloc[row]!r} cannot be read. "
+                    "Mend or delete the row"
+                )
+    title = table["title"] if "title" in table.columns else pd.Series("", index=table.index)
+    kept = table["user_id"].notna() & table["product_id"].notna() & at.notna()
+    kept &= (number["quantity"] > 0) & (number["price"] > 0)
+    if "event" in table.columns:
+        kept &= table["event"].fillna("purchase").str.casefold() == "purchase"
+    if foreign:
+        kept &= table["product_id"].astype(str).str.match(r"\d{5}")
+    found = pd.DataFrame(
+        {
+            "user": table["user_id"].astype(str),
+            "order": table["order_id"].astype(str),
+            "item": table["product_id"].astype(str),
+            "at": at.dt.tz_localize(None),
+            "quantity": number["quantity"].astype(float),
+            "price": number["price"].astype(float),
+            "title": title.fillna("").astype(str),
+        }
+    )[kept]
+    if not len(found):
+        raise CatalogError(f"{path} holds no purchase with a shopper, a product and a price")
+    return found.sort_values("at", kind="stable").reset_index(drop=True)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import CatalogError
+from engine.guide.history import Deed
+from engine.guide.records import events_of
+from indexer.purchases import read_purchases
+
+OURS = """user_id,order_id,product_id,timestamp,quantity,price,event
+u1,o1,p1,2026-01-02T10:00:00Z,2,5.0,purchase
+u1,o1,p2,2026-01-02T10:00:00Z,1,3.0,purchase
+u2,o2,p1,2026-01-01T10:00:00+02:00,1,5.0,purchase
+u2,o3,p1,2026-01-05,1,5.0,return
+,o4,p1,2026-01-05,1,5.0,purchase
+"""
+ONLINE_RETAIL = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+1,85123A,HEART HOLDER,6,2010-12-01 08:26:00,2.55,17850,UK
+1,POST,POSTAGE,1,2010-12-01 08:26:00,18.0,17850,UK
+C2,85123A,HEART HOLDER,-6,2010-12-02 08:26:00,2.55,17850,UK
+3,22633,WARMER,6,2010-12-03 08:26:00,0.0,17850,UK
+4,22633,WARMER,6,2010-12-03 08:26:00,1.85,,UK
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "purchases.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_purchases_are_read_oldest_first(tmp_path: Path) -> None:
+    found = read_purchases(write(tmp_path, OURS))
+    assert found["order"].tolist() == ["o2", "o1", "o1"]
+    assert found["quantity"].tolist() == [1, 2, 1]
+    assert str(found["at"].iloc[0]) == "2026-01-01 08:00:00"
+
+
+@pytest.mark.parametrize("layout", ["auto", "online-retail"])
+def test_online_retail_is_read_as_it_is(tmp_path: Path, layout: str) -> None:
+    found = read_purchases(write(tmp_path, ONLINE_RETAIL), layout)
+    assert found[["user", "item", "title"]].to_numpy().tolist() == [
+        ["17850", "85123A", "HEART HOLDER"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "no column user_id, order_id, product_id, timestamp. It has: a, b"),
+        (OURS.replace("2026-01-05,1", "yesterday,1", 1), "row 4, timestamp: 'yesterday'"),
+        (OURS.replace(",2,5.0", ",two,5.0"), "row 1, quantity: 'two'"),
+        (OURS.replace("purchase\n", "click\n"), "no purchase"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
+        read_purchases(write(tmp_path, text))
+
+
+def test_an_unknown_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="may be: auto, daogou, online-retail"):
+        read_purchases(write(tmp_path, OURS), "excel")
+
+
+def test_one_shoppers_events(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS)
+    found = events_of(path, "u2")
+    assert [(one.product_id, one.deed) for one in found] == [
+        ("p1", Deed.PURCHASE), ("p1", Deed.RETURN),
+    ]  # fmt: skip
+    assert events_of(path, "nobody") == []
+
+
+def test_a_negative_quantity_is_a_return(tmp_path: Path) -> None:
+    found = events_of(write(tmp_path, ONLINE_RETAIL), "17850")
+    assert Deed.RETURN in {one.deed for one in found}
+    assert all(one.quantity > 0 for one in found)

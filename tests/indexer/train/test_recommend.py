@@ -1,0 +1,208 @@
+"""From the demo's purchases to recommendations: trained, published, asked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import (
+    EvaluationError,
+    ProductNotFoundError,
+    StageUnavailableError,
+    TrainingError,
+)
+from engine.guide.behaviour import open_behaviour
+from engine.guide.guide import ShoppingGuide
+from engine.guide.history import Deed, Event
+from engine.guide.reasons import Reason
+from engine.retrieval.filters import parse_filters
+from engine.settings import Settings
+from engine.types import Vectors
+from indexer.build import IndexOptions, index_catalog
+from indexer.evaluate.recommend import OURS, evaluate_recommend
+from indexer.evaluate.recommend_report import to_json
+from indexer.publish import publish
+from indexer.purchases import read_purchases
+from indexer.train.recommend import train_recommend
+from tests.shop import write_catalog
+
+DEMO = Path(__file__).parents[3] / "catalogs" / "demo"
+PURCHASES = DEMO / "purchases.csv"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def store(demo_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recommend")
+    shutil.copytree(demo_store, folder / "store")
+    train_recommend(folder / "store", PURCHASES, folder / "behaviour", threads=2)
+    publish(folder / "store", behaviour=folder / "behaviour")
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def guide(store: Path) -> ShoppingGuide:
+    return ShoppingGuide.open(store, Settings())
+
+
+def bought(guide: ShoppingGuide, *ids: str, days: float = 20) -> list[Event]:
+    return [Event(one, at=NOW - timedelta(days=days), order_id="o") for one in ids]
+
+
+def some_ids(guide: ShoppingGuide, count: int) -> Sequence[str]:
+    stored = guide.recommender.stored
+    assert stored is not None
+    best = stored.model.best_sold(len(stored.model.ids))
+    return [stored.model.ids[item] for item in best if stored.row_of[item] >= 0][:count]
+
+
+def test_who_is_new_is_shown_what_sells(guide: ShoppingGuide) -> None:
+    found = guide.recommend([], k=10, now=NOW)
+    sold = {product_id: place for place, product_id in enumerate(some_ids(guide, 300))}
+    popular = [one for one in found if one.reason is Reason.POPULAR]
+    assert len(popular) >= 9
+    assert np.mean([sold.get(one.product.id, 999) for one in popular]) < 100
+
+
+def test_what_others_bought_with_it_is_the_reason(guide: ShoppingGuide) -> None:
+    mine = some_ids(guide, 2)
+    found = guide.recommend(bought(guide, *mine), k=20, now=NOW)
+    together = [one for one in found if one.reason is Reason.BOUGHT_TOGETHER]
+    assert together
+    assert all(one.because is not None and one.because.id in mine for one in together)
+    assert [one.rank for one in found] == list(range(1, 21))
+
+
+def test_one_in_ten_is_new(guide: ShoppingGuide) -> None:
+    found = guide.recommend(bought(guide, *some_ids(guide, 3)), k=20, now=NOW)
+    stored = guide.recommender.stored
+    assert stored is not None
+    new = [one.rank for one in found if one.product.id not in stored.model.items]
+    assert new == [10, 20]
+    assert {one.reason for one in found if one.rank in new} == {Reason.NEW}
+
+
+def test_what_is_unwanted_just_bought_or_durable_is_left_out(guide: ShoppingGuide) -> None:
+    stored = guide.recommender.stored
+    assert stored is not None
+    repeat = stored.model.number("repeat")
+    durable = stored.model.ids[int(np.argmin(repeat))]
+    first, second, third = some_ids(guide, 3)
+    events = [
+        *bought(guide, durable),
+        *bought(guide, first, days=0.1),
+        *bought(guide, second),
+        Event(second, Deed.RETURN, at=NOW - timedelta(days=3)),
+        Event(third, Deed.DISMISSAL, at=NOW - timedelta(days=3)),
+    ]
+    shown = {one.product.id for one in guide.recommend(events, k=100, now=NOW)}
+    assert repeat.min() < stored.model.info.durable
+    assert not shown & {durable, first, second, third}
+
+
+def test_filters_and_stock_hold(guide: ShoppingGuide) -> None:
+    mine = bought(guide, *some_ids(guide, 3))
+    found = guide.recommend(mine, k=30, now=NOW, filters=parse_filters(["price<=15"]))
+    assert found
+    assert all(one.product.price is not None and one.product.price <= 15 for one in found)
+    sold_out = guide.search("mug", k=1, filters=parse_filters(["in_stock=false"])).hits
+    everything = guide.recommend(mine, k=100, now=NOW)
+    assert sold_out
+    assert all(one.product.in_stock is not False for one in everything)
+
+
+def test_unknown_products_are_passed_over(guide: ShoppingGuide) -> None:
+    assert guide.recommend([Event("no such thing")], k=3, now=NOW) == guide.recommend(
+        [], k=3, now=NOW
+    )
+
+
+def test_products_go_together(guide: ShoppingGuide) -> None:
+    (one,) = some_ids(guide, 1)
+    similar, complements = guide.similar(one, k=5), guide.complements(one, k=5)
+    assert len(similar) == 5
+    assert complements
+    own = guide.product(one)
+    assert own.category[0] in {product.category[0] for product in similar}
+    for product in (*similar, *complements):
+        assert product.id != one
+        assert product.group_id != own.group_id or not own.group_id or product in complements
+    with pytest.raises(ProductNotFoundError):
+        guide.similar("no such thing")
+
+
+def test_the_next_index_run_keeps_it(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    before = ShoppingGuide.open(tmp_path / "store", Settings())
+    lines = (DEMO / "products.jsonl").read_text(encoding="utf-8").splitlines()
+    shorter = tmp_path / "products.jsonl"
+    shorter.write_text("\n".join(lines[5:]), encoding="utf-8")
+    index_catalog(shorter, tmp_path / "store", IndexOptions(threads=2))
+    after = ShoppingGuide.open(tmp_path / "store", Settings())
+    assert after.snapshot.id != before.snapshot.id
+    assert after.recommend(bought(after, *some_ids(after, 2)), k=5, now=NOW)
+    assert after.recommender.stored is not None
+
+
+def test_without_purchases_texts_speak(shop_store: Path) -> None:
+    guide = ShoppingGuide.open(shop_store, Settings())
+    found = guide.recommend([Event("h1")], k=3, now=NOW)
+    assert found[0].product.id == "h2"
+    assert found[0].because is not None
+    assert "h1" not in {one.product.id for one in found}
+    assert guide.recommend([], k=1)[0].product.id == "k1"  # rated most
+    with pytest.raises(StageUnavailableError, match="daogou train recommend"):
+        guide.complements("k1")
+
+
+def test_records_of_another_shop_are_refused(tmp_path: Path, shop_store: Path) -> None:
+    with pytest.raises(TrainingError, match="same ids"):
+        train_recommend(shop_store, PURCHASES, tmp_path / "out")
+    write_catalog(tmp_path / "catalog.jsonl")
+    few = tmp_path / "few.csv"
+    few.write_text(
+        "user_id,order_id,product_id,timestamp\nu,o,k1,2026-01-01\nu,p,k2,2026-09-01\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(TrainingError, match="too few"):
+        train_recommend(shop_store, few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_says_what_it_is(store: Path) -> None:
+    guide = ShoppingGuide.open(store, Settings())
+    behaviour = open_behaviour(guide.snapshot.folder / "behaviour")
+    assert behaviour.info.items == len(behaviour.ids) == len(behaviour.popularity)
+    text = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in (guide.snapshot.folder / "behaviour").iterdir()
+    )
+    assert "u0364" not in text  # no shopper
+    assert "o100001" not in text  # no order
+
+
+def test_an_evaluation_beats_what_sells(store: Path) -> None:
+    records = read_purchases(PURCHASES)
+    snapshot = ShoppingGuide.open(store, Settings()).snapshot
+
+    def texts_of(ids: Sequence[str]) -> Vectors:
+        rows = snapshot.products.rows_of(ids)
+        found: Vectors = snapshot.vectors[np.array(rows, dtype=np.int64)].astype(np.float32)
+        return found
+
+    cut = records["at"].max() - np.timedelta64(30, "D")
+    train, test = records[records["at"] < cut], records[records["at"] >= cut]
+    found = to_json(evaluate_recommend(train, test, texts_of, threads=2))
+    assert (
+        found["methods"][OURS]["ndcg@20"]["mean"]
+        > found["methods"]["popularity"]["ndcg@20"]["mean"]
+    )
+    assert 0 < found["methods"][OURS]["coverage"] <= 1
+    assert set(found["ratios"]) == set(found["methods"]) - {OURS}
+    with pytest.raises(EvaluationError, match="Split the records by time"):
+        evaluate_recommend(test, train, texts_of)
