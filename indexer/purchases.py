@@ -91,7 +91,8 @@ def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
         kept &= table["product_id"].astype(str).str.match(r"\d{5}")
     found = pd.DataFrame(
         {
-            "user": table["user_id"].astype(str),
+            # A column with gaps was numbers with a fraction to whoever wrote the table.
+            "user": table["user_id"].astype(str).str.removesuffix(".0"),
             "order": table["order_id"].astype(str),
             "item": table["product_id"].astype(str),
             "at": at.dt.tz_localize(None),

@@ -24,7 +24,7 @@ class Deed(StrEnum):
     RATING = "rating"
     RETURN = "return"
     DISMISSAL = "dismissal"
-    """"Not interested"."""
+    """Said to be of no interest."""
 
 
 _LIKING = {

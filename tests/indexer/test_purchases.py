@@ -60,6 +60,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
         read_purchases(write(tmp_path, text))
 
 
+def test_shoppers_that_became_numbers_are_the_same(tmp_path: Path) -> None:
+    text = ONLINE_RETAIL.replace(",17850,", ",17850.0,")
+    assert read_purchases(write(tmp_path, text))["user"].tolist() == ["17850"]
+
+
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="may be: auto, daogou, online-retail"):
         read_purchases(write(tmp_path, OURS), "excel")
