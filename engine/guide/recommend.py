@@ -19,11 +19,11 @@ from engine.guide.taste import Taste
 from engine.snapshot import Snapshot
 from engine.types import Product, Rows, RowSet
 
-_FRESH_EVERY = 10  # one in ten places goes to what nobody bought yet
+_FRESH_EVERY = 10  # every tenth place goes to what nobody bought yet
 _FRESH_POOL = 200
 _EVERYBODY = 4_096  # best sold products that stand for what everybody buys
 _VARIETY = 0.1
-"""What likeness to what is already listed costs, in spreads of the scores: see docs/log.md."""
+"""What likeness to what is already listed costs, in spreads of the scores. Set, not measured."""
 _NOT_YET = 1.0  # days in which nobody needs the same again
 _HEAD = 100  # put into a varied order; the rest follows as ranked
 
@@ -97,7 +97,7 @@ class Recommender:
         open_rows[self._unwanted(by_row)] = False
         ranked, scores = self._ranked(by_row, open_rows)
         chosen = self._one_a_group(self._varied(ranked, scores)[: 4 * k])[:k]
-        share = -(-k // _FRESH_EVERY)
+        share = max(k // _FRESH_EVERY, k - len(chosen))
         fresh = self._fresh(by_row, open_rows, 5 * share)
         fresh = self._one_a_group(np.concatenate([chosen, fresh]))[len(chosen) :][:share]
         rows = _mixed(chosen, fresh, k)
@@ -267,5 +267,5 @@ def _mixed(ranked: Rows, fresh: Rows, k: int) -> Rows:
     """The `k` best, with every tenth place given to something new."""
     mixed: list[int] = ranked.tolist()
     for number, row in enumerate(fresh.tolist(), start=1):
-        mixed.insert(min(number * _FRESH_EVERY, k) - 1, row)
+        mixed.insert(number * _FRESH_EVERY - 1, row)
     return np.array(mixed[:k], dtype=np.int64)

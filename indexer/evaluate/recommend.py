@@ -84,7 +84,7 @@ class RecommendEvaluation:
     against: Mapping[str, float]
     """Holm-corrected p of our nDCG against each peer's."""
     fresh: Fresh | None
-    """None where the test holds no new items, or no shopper bought one."""
+    """None where the purchases have no titles, or no shopper bought a new item."""
 
     @property
     def best_peer(self) -> str:
@@ -205,7 +205,7 @@ def _fresh(
     titles = test.groupby("item")["title"].first()
     new = sorted(set(test["item"]) - set(train["item"]))
     bought = test[test["item"].isin(new) & test["user"].isin(set(train["user"]))]
-    if not len(bought):
+    if not len(bought) or not train["title"].any():
         return None
     place = {item: number for number, item in enumerate(new)}
     truth = {
