@@ -14,6 +14,7 @@ from engine.errors import QueryError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engine.guide.history import Event
     from engine.guide.recommend import Recommendation
 
 _BECAUSE = {
@@ -48,19 +49,9 @@ def recommend(
     """Recommend products to a shopper, each with its reason."""
     from api.schemas_guide import recommend_answer
     from engine.guide.guide import ShoppingGuide
-    from engine.guide.history import Event
-    from engine.guide.records import events_of
     from engine.retrieval.filters import parse_filters
 
-    if bool(user) == bool(history) or bool(user) != bool(purchases):
-        raise QueryError("whom to recommend to? Give --user U --purchases FILE, or --history IDS")
-    events = (
-        events_of(purchases, user)
-        if purchases
-        else [Event(one.strip()) for one in history.split(",") if one.strip()]
-    )
-    if user and not events:
-        raise QueryError(f"{purchases} knows no shopper {user!r}")
+    events = _events(user, purchases, history)
     settings = settings_of(store=store, threads=threads)
     guide = ShoppingGuide.open(settings.store, settings)
     # A table ends somewhere: for its shoppers, that is now.
@@ -72,6 +63,25 @@ def recommend(
         typer.echo(json.dumps(recommend_answer(guide.snapshot.id, found), ensure_ascii=False))
     else:
         _print(found)
+
+
+def _events(user: str, purchases: Path | None, history: str) -> list[Event]:
+    """What the options say was done.
+
+    Raises:
+        QueryError: they name nobody, two, or one that the table does not know.
+    """
+    from engine.guide.history import Event
+    from engine.guide.records import events_of
+
+    if bool(user) == bool(history) or bool(user) != bool(purchases):
+        raise QueryError("whom to recommend to? Give --user U --purchases FILE, or --history IDS")
+    if purchases is None:
+        return [Event(one.strip()) for one in history.split(",") if one.strip()]
+    events = events_of(purchases, user)
+    if not events:
+        raise QueryError(f"{purchases} knows no shopper {user!r}")
+    return events
 
 
 def _print(found: Sequence[Recommendation]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
+from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
@@ -77,6 +78,8 @@ class IndexReport:
     """Wall time by step."""
     changes: Changes = field(default_factory=Changes)
     """Against what was served before."""
+    lost_behaviour: bool = False
+    """True where what shoppers did was damaged in the snapshot before, and is left out."""
 
 
 def index_catalog(
@@ -155,7 +158,7 @@ def make_snapshot(
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
-        adopt_behaviour(staging.folder, snapshots)
+        adopted = adopt_behaviour(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             changes = write_vectors(
@@ -179,6 +182,7 @@ def make_snapshot(
         bytes=manifest.size,
         seconds=seconds,
         changes=changes,
+        lost_behaviour=not adopted,
     )
 
 
@@ -280,8 +284,8 @@ def adopt_ranking(
     return ranking_entry(info)
 
 
-def adopt_behaviour(folder: Path, snapshots: SnapshotStore) -> None:
-    """Take over what shoppers did from the snapshot that is served, where it is whole.
+def adopt_behaviour(folder: Path, snapshots: SnapshotStore) -> bool:
+    """Take over what shoppers did from the snapshot that is served; False where it is damaged.
 
     It knows products by their ids: a catalog that changed does not make it wrong.
     """
@@ -289,12 +293,14 @@ def adopt_behaviour(folder: Path, snapshots: SnapshotStore) -> None:
         source = snapshots.current()
         manifest = read_manifest(source)
     except SnapshotError:
-        return  # nothing is served, or nothing that can be read
-    names = [name for name in manifest.files if name.startswith("behaviour/")]
-    if all(manifest.files[name].is_at(source / name) for name in names):
-        for name in names:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy2(source / name, folder / name)
+        return True  # nothing is served, or nothing that can be read
+    names = [name for name in manifest.files if name.startswith(f"{BEHAVIOUR}/")]
+    if not all(manifest.files[name].is_at(source / name) for name in names):
+        return False
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(source / name, folder / name)
+    return True
 
 
 def ranking_entry(info: RankingInfo) -> ModelEntry:

@@ -169,6 +169,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "rejects_file": str(report.rejects_file) if report.rejects_file else None,
         "bytes": report.bytes,
         "changes": asdict(report.changes),
+        "lost_behaviour": report.lost_behaviour,
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
 
@@ -185,6 +186,11 @@ def _print_report(report: IndexReport, store: Path) -> None:
     )
     if report.changes.added < report.products:
         out.print(_said(report.changes, "encoded"))
+    if report.lost_behaviour:
+        out.print(
+            "What shoppers did was damaged in the snapshot before and is left out. "
+            f"Publish it again: daogou publish --store {store} --behaviour DIR"
+        )
     if report.rejected:
         reasons = ", ".join(
             f"{reason} {count:,}" for reason, count in report.rejects_by_reason.items()
@@ -238,13 +244,15 @@ def publish(
                 "ranking": report.ranking,
                 "reranker": report.reranker,
                 "dropped_ranking": report.dropped_ranking,
+                "recommends": report.recommends,
                 "new_bytes": report.new_bytes,
             }
         )
         return
     typer.echo(
         f"Serving snapshot {report.snapshot_id}: reranker {report.reranker or 'none'}, "
-        f"ranking {report.ranking or 'none'} ({report.new_bytes / 2**20:.1f} MiB new)."
+        f"ranking {report.ranking or 'none'}, {'with' if report.recommends else 'without'} "
+        f"purchases ({report.new_bytes / 2**20:.1f} MiB new)."
     )
     if report.dropped_ranking:
         typer.echo(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
-from engine.guide.behaviour import open_behaviour
+from engine.guide.behaviour import FOLDER, open_behaviour
 from engine.manifest import Manifest, describe_files, read_manifest
 from engine.models.folder import RerankerInfo, read_model_info, verify_model
 from engine.retrieval.ranking import read_ranking_info
@@ -22,7 +22,7 @@ from engine.types import Stage
 from indexer.build import faults_named, model_entry, ranking_entry, smoke_test, staged
 from indexer.progress import Progress, Silent
 
-_RANKING, _RERANKER, _BEHAVIOUR = "ranking", "models/reranker", "behaviour"
+_RANKING, _RERANKER = "ranking", "models/reranker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class PublishReport:
     """Name of the reranker it has."""
     dropped_ranking: str | None
     """Name of the ranking it no longer has: fitted on another reranker than the new one."""
+    recommends: bool
+    """Whether it holds what shoppers did."""
     new_bytes: int
     """Of files that the snapshot before did not have."""
 
@@ -74,13 +76,13 @@ def publish(
     if ranking is None and reranker is None and behaviour is None:
         raise SettingsError("nothing to publish. Give --ranking, --reranker or --behaviour DIR")
     if behaviour is not None:
-        open_behaviour(behaviour)
+        open_behaviour(behaviour)  # a damaged one is refused before anything is made
     snapshots = SnapshotStore(store)
     with snapshots.writing(), faults_named(store), staged(snapshots) as staging:
         current = snapshots.current()
         before = read_manifest(current)
         manifest = _planned(current, before, staging, ranking, reranker)
-        parts = {_RANKING: ranking, _RERANKER: reranker, _BEHAVIOUR: behaviour}
+        parts = {_RANKING: ranking, _RERANKER: reranker, FOLDER: behaviour}
         new = {part: folder for part, folder in parts.items() if folder is not None}
         kept = _kept(before, manifest, set(new))
         _share(current, staging.folder, kept, progress or Silent())
@@ -101,6 +103,7 @@ def publish(
         ranking=None if manifest.ranking is None else manifest.ranking.name,
         reranker=None if entry is None else entry.name,
         dropped_ranking=before.ranking.name if before.ranking and dropped else None,
+        recommends=any(name.startswith(f"{FOLDER}/") for name in manifest.files),
         new_bytes=sum(entry.size for entry in added.values()),
     )
 

@@ -18,8 +18,9 @@ def read_purchases(path: Path, layout: str = "auto") -> pd.DataFrame:
     """The purchases of a CSV, TSV or Parquet file, oldest first.
 
     Rows without a shopper, of other events than purchases, and with a quantity or price that is
-    not positive (returns, corrections) are left out; of Online Retail also codes that do not start
-    with five digits (postage, fees).
+    not positive (returns, corrections) are left out; a quantity that is missing is 1, a price the
+    usual one of the product, an order what a shopper bought at one moment. Of Online Retail, codes
+    that do not start with five digits (postage, fees) are left out too.
 
     Returns:
         `user`, `order`, `item` (texts), `at` (UTC, without time zone), `quantity`, `price` and
@@ -84,20 +85,25 @@ def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
                 )
     title = table["title"] if "title" in table.columns else pd.Series("", index=table.index)
     kept = table["user_id"].notna() & table["product_id"].notna() & at.notna()
-    kept &= (number["quantity"] > 0) & (number["price"] > 0)
+    quantity = number["quantity"].fillna(1.0)
+    price = number["price"]
+    price = price.fillna(price.groupby(table["product_id"]).transform("median"))
+    price = price.fillna(price.median()).fillna(1.0)
+    kept &= (quantity > 0) & (price > 0)
     if "event" in table.columns:
         kept &= table["event"].fillna("purchase").str.casefold() == "purchase"
     if foreign:
         kept &= table["product_id"].astype(str).str.match(r"\d{5}")
+    moment = table["user_id"].astype(str) + " " + at.astype(str)  # of orders without a name
     found = pd.DataFrame(
         {
             # A column with gaps was numbers with a fraction to whoever wrote the table.
             "user": table["user_id"].astype(str).str.removesuffix(".0"),
-            "order": table["order_id"].astype(str),
+            "order": table["order_id"].astype(str).where(table["order_id"].notna(), moment),
             "item": table["product_id"].astype(str),
             "at": at.dt.tz_localize(None),
-            "quantity": number["quantity"].astype(float),
-            "price": number["price"].astype(float),
+            "quantity": quantity.astype(float),
+            "price": price.astype(float),
             "title": title.fillna("").astype(str),
         }
     )[kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -31,6 +32,7 @@ from api.schemas_guide import (
 )
 from api.service import Engine
 from engine.retrieval.filters import filter_from_json, parse_filters
+from engine.types import Filter, Product
 
 router = APIRouter(prefix="/v1", tags=["guide"])
 
@@ -66,13 +68,11 @@ async def similar(
     product_id: _ProductId, params: Annotated[RelatedParams, Query()], service: ServiceDep
 ) -> Response:
     """The products whose descriptions are nearest to one's, its variants left out."""
-
-    def work(engine: Engine, _deadline: float) -> bytes:
-        filters = parse_filters(params.filter) if params.filter else None
-        found = engine.similar(product_id, k=params.k, filters=filters)
-        return to_json(related_answer(engine.snapshot.id, found), inf_nan_mode="null")
-
-    return Response(await service.run(work), media_type="application/json")
+    return await _related(
+        service,
+        params,
+        lambda engine, filters: engine.similar(product_id, k=params.k, filters=filters),
+    )
 
 
 @router.get(
@@ -85,10 +85,23 @@ async def complements(
     product_id: _ProductId, params: Annotated[RelatedParams, Query()], service: ServiceDep
 ) -> Response:
     """The products most often bought in one order with this one; none where it never was."""
+    return await _related(
+        service,
+        params,
+        lambda engine, filters: engine.complements(product_id, k=params.k, filters=filters),
+    )
+
+
+async def _related(
+    service: ServiceDep,
+    params: RelatedParams,
+    find: Callable[[Engine, Filter | None], Sequence[Product]],
+) -> Response:
+    """The products that `find` gives, off the event loop."""
 
     def work(engine: Engine, _deadline: float) -> bytes:
         filters = parse_filters(params.filter) if params.filter else None
-        found = engine.complements(product_id, k=params.k, filters=filters)
+        found = find(engine, filters)
         return to_json(related_answer(engine.snapshot.id, found), inf_nan_mode="null")
 
     return Response(await service.run(work), media_type="application/json")

@@ -30,11 +30,23 @@ from engine.errors import ModelError
 from engine.guide.forest import Forest
 from engine.types import Rows
 
+FOLDER = "behaviour"
+"""Of a snapshot: where its behaviour model lies."""
 INFO_FILE = "behaviour.json"
 HALF_LIVES = (5.0, 15.0, 30.0, 90.0)
 """Days."""
 NUMBERS = ("last_sold", "first_sold", "log_buyers", "repeat", "log_price")
 """Days before the data ends; buyers as log(1 + n); share of buyers who bought again; log price."""
+FEATURES = (
+    "orders", "last_days", "orders_15", "orders_45", "orders_120", "orders_since", "orders_later",
+    "rate", "share", "log_quantity",
+    "sold_5", "sold_15", "sold_30", "sold_90", "trend", "trend_late", "last_sold", "first_sold",
+    "log_buyers", "repeat",
+    "near_shopper", "near_last", "near_basket", "near_basket_last", "near_mean",
+    "text_best", "text_mean", "price_gap",
+    "shopper_orders", "shopper_last", "shopper_basket", "shopper_items", "shopper_variety",
+)  # fmt: skip
+"""What the trees read of an item, in their order: `engine.guide.taste` computes it."""
 _CURE = "Train it again: daogou train recommend"
 
 
@@ -101,10 +113,13 @@ class Behaviour:
         column: NDArray[np.float32] = self.numbers[:, NUMBERS.index(name)]
         return column
 
+    def sold(self, half_life: float = 30.0) -> NDArray[np.float64]:
+        """Orders of each item, decayed, (items,)."""
+        return self.popularity[:, HALF_LIVES.index(half_life)].astype(np.float64)
+
     def best_sold(self, depth: int, half_life: float = 30.0) -> Rows:
         """The items bought most of late, ties by number."""
-        column = self.popularity[:, HALF_LIVES.index(half_life)]
-        return np.argsort(-column, kind="stable")[:depth].astype(np.int64)
+        return np.argsort(-self.sold(half_life), kind="stable")[:depth].astype(np.int64)
 
     def save(self, folder: Path) -> None:
         """Write it into an existing folder; `open_behaviour` reads it back."""
@@ -128,7 +143,7 @@ def read_behaviour_info(folder: Path) -> BehaviourInfo:
     """
     path = folder / INFO_FILE
     try:
-        return BehaviourInfo.model_validate_json(path.read_bytes())
+        info = BehaviourInfo.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ModelError(
             f"{folder} is no behaviour model: {INFO_FILE} cannot be read. {_CURE}"
@@ -137,6 +152,9 @@ def read_behaviour_info(folder: Path) -> BehaviourInfo:
         raise ModelError(
             f"{path} is damaged or of another version: {error.errors()[0]['msg']}. {_CURE}"
         ) from error
+    if info.features != FEATURES:
+        raise ModelError(f"{path} reads other features than this daogou computes. {_CURE}")
+    return info
 
 
 def open_behaviour(folder: Path) -> Behaviour:
@@ -164,7 +182,9 @@ def open_behaviour(folder: Path) -> Behaviour:
     for part in (found.by_shopper, found.by_basket):
         rows |= {len(part.items), len(part.likeness)}
     near = (found.by_shopper.items, found.by_basket.items)
-    if rows != {len(ids)} or any(len(ids) <= part.max(initial=-1) for part in near):
+    asked = -1 if found.forest is None else int(found.forest.feature.max(initial=-1))
+    outside = any(len(ids) <= part.max(initial=-1) for part in near)
+    if rows != {len(ids)} or outside or asked >= len(FEATURES):
         raise ModelError(f"the arrays in {folder} do not fit together. {_CURE}")
     return found
 

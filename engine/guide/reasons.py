@@ -55,9 +55,10 @@ def find_reason(
         stored: what others did.
         new: whether nobody bought it yet.
     """
-    liked, worth = liked_rows(history)
     if row in history.items[history.bought]:
         return Reason.AGAIN, None
+    liked, worth = liked_rows(history)
+    liked, worth = liked[liked != row], worth[liked != row]  # nothing speaks for itself
     if not len(liked):
         return (Reason.NEW if new else Reason.POPULAR), None
     if stored is not None and not new:

@@ -76,8 +76,9 @@ class Recommender:
     ) -> list[Recommendation]:
         """The `k` products that suit best what one shopper did; fewer where the catalog ends.
 
-        Left out: what the filter excludes or is out of stock, what was dismissed, returned or rated
-        below 3, and what the shopper has and that hardly anyone buys twice.
+        Left out: what the filter excludes or is out of stock, what was last returned, dismissed or
+        rated below 3, what was bought within a day, and what the shopper has and that hardly anyone
+        buys twice.
 
         Args:
             events: what the shopper did, in any order; products the catalog lacks are passed over.
@@ -136,11 +137,10 @@ class Recommender:
 
     def _unwanted(self, history: History) -> Rows:
         """Rows that the shopper does not want, or has and needs no second of, or not yet."""
-        rows, place = np.unique(history.items, return_inverse=True)
-        worst = np.zeros(len(rows))
-        np.minimum.at(worst, place, history.liking)
+        newest = np.lexsort((history.liking, history.age))  # the worse first of one moment
+        rows, first = np.unique(history.items[newest], return_index=True)
         just_bought = history.items[history.bought & (history.age < _NOT_YET)]
-        unwanted = np.union1d(rows[worst < 0], just_bought)
+        unwanted = np.union1d(rows[history.liking[newest][first] < 0], just_bought)
         owned = np.unique(history.items[history.bought])
         if self.stored is None:
             return np.union1d(unwanted, owned)
@@ -222,7 +222,7 @@ class Recommender:
             vectors[new].astype(np.float32),
             vectors[liked].astype(np.float32),
             stored.vectors(sold),
-            stored.model.popularity[sold, 2].astype(np.float64),
+            stored.model.sold()[sold],
         )
         return new[np.lexsort((self._snapshot.id_rank[new], -scores))][:k]
 

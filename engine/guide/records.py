@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CatalogError
+from engine.errors import CatalogError, QueryError
 from engine.guide.history import Deed, Event
 
 COLUMNS = ("user_id", "order_id", "product_id", "timestamp")
@@ -33,23 +33,35 @@ def events_of(path: Path, user: str) -> list[Event]:
     Raises:
         CatalogError: the file cannot be read, lacks a column, or a cell cannot be used.
     """
-    from pyarrow import ArrowInvalid, compute, csv, parquet  # noqa: PLC0415 - slow to load
+    from pyarrow import ArrowInvalid, compute, csv, parquet, string  # noqa: PLC0415 - slow to load
 
     try:
         if path.suffix == ".parquet":
             table = parquet.read_table(path)
         else:
             delimiter = "\t" if path.suffix == ".tsv" else ","
-            table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter))
+            ids = ("user_id", "order_id", "product_id")  # "007" is not 7
+            texts = {name: string() for name, known in ONLINE_RETAIL.items() if known in ids}
+            table = csv.read_csv(
+                path,
+                parse_options=csv.ParseOptions(delimiter=delimiter),
+                convert_options=csv.ConvertOptions(
+                    column_types=texts | dict.fromkeys(ids, string()), strings_can_be_null=True
+                ),
+            )
     except (OSError, ArrowInvalid) as error:
         raise CatalogError(f"{path} cannot be read as a table of purchases: {error}") from error
     table = table.rename_columns([ONLINE_RETAIL.get(name, name) for name in table.column_names])
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise CatalogError(f"{path} has no column {', '.join(missing)}")
-    texts = compute.cast(table["user_id"], "string")
-    found = table.filter(compute.equal(texts, user)).to_pylist()
-    return [_event(path, row) for row in found if row["product_id"] is not None]
+    users = compute.cast(table["user_id"], "string")
+    found = table.filter(compute.equal(users, user)).to_pylist()
+    return [
+        _event(path, row)
+        for row in found
+        if row["product_id"] is not None and row.get("quantity") != 0
+    ]
 
 
 def _event(path: Path, row: Mapping[str, Any]) -> Event:
@@ -69,7 +81,7 @@ def _event(path: Path, row: Mapping[str, Any]) -> Event:
             quantity=abs(quantity),
             rating=None if row.get("rating") is None else float(row["rating"]),
         )
-    except ValueError as error:
+    except (ValueError, QueryError) as error:
         raise CatalogError(
             f"{path}, order {row['order_id']}, product {row['product_id']}: {error}. Mend the row"
         ) from error

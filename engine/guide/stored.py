@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.guide.behaviour import Behaviour, open_behaviour
+from engine.guide.behaviour import FOLDER, Behaviour, open_behaviour
 from engine.snapshot import Snapshot
 from engine.types import Rows, Vectors
-
-FOLDER = "behaviour"
-"""Of a snapshot: where its behaviour model lies."""
 
 
 class StoredBehaviour:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.guide.behaviour import HALF_LIVES, Behaviour
+from engine.guide.behaviour import FEATURES, HALF_LIVES, Behaviour
 from engine.guide.history import History
 from engine.types import Rows, Vectors
 
@@ -186,18 +186,6 @@ class Taste:
             "shopper_variety": len(self.owned) / max(lines, 1),
         }
         return {name: np.full(len(items), value) for name, value in habits.items()}
-
-
-FEATURES = (
-    "orders", "last_days", "orders_15", "orders_45", "orders_120", "orders_since", "orders_later",
-    "rate", "share", "log_quantity",
-    "sold_5", "sold_15", "sold_30", "sold_90", "trend", "trend_late", "last_sold", "first_sold",
-    "log_buyers", "repeat",
-    "near_shopper", "near_last", "near_basket", "near_basket_last", "near_mean",
-    "text_best", "text_mean", "price_gap",
-    "shopper_orders", "shopper_last", "shopper_basket", "shopper_items", "shopper_variety",
-)  # fmt: skip
-"""Columns of the learned ranking, in their order."""
 
 
 def _places(asked: Rows, items: Rows) -> tuple[Rows, NDArray[np.bool_]]:

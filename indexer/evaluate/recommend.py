@@ -215,7 +215,7 @@ def _fresh(
     known = train.groupby("item")["title"].agg(lambda texts: texts.value_counts().index[0])
     sold = train.drop_duplicates(["item", "order"]).groupby("item").size().to_numpy(np.float64)
     peer = fresh_by_bm25([titles[item] for item in new], list(known), sold)
-    fresh, popular = texts_of(new), behaviour.popularity[:, 2].astype(np.float64)
+    fresh, popular = texts_of(new), behaviour.sold()
     ours, theirs = [], []
     for user, lines in train[train["user"].isin(truth)].groupby("user"):
         liked, _ = Taste(history_of(lines, behaviour, start), behaviour).liked

@@ -33,7 +33,7 @@ def own_items(behaviour: Behaviour, *, recent: bool) -> Recommend:
 
     With `recent`, ties among the own ones by what sells too; else by item.
     """
-    sold = behaviour.popularity[:, 2].astype(np.float64)
+    sold = behaviour.sold()
     order = behaviour.best_sold(len(behaviour.ids))
 
     def recommend(case: Case) -> Rows:

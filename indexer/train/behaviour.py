@@ -15,10 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import MissingExtraError, TrainingError
-from engine.guide.behaviour import HALF_LIVES, Behaviour, BehaviourInfo, Neighbours
+from engine.guide.behaviour import (
+    FEATURES,
+    HALF_LIVES,
+    Behaviour,
+    BehaviourInfo,
+    Neighbours,
+)
 from engine.guide.forest import Forest
 from engine.guide.history import History
-from engine.guide.taste import FEATURES, Taste, Texts
+from engine.guide.taste import Taste, Texts
 from engine.types import Rows, Vectors
 
 if TYPE_CHECKING:
@@ -96,7 +102,7 @@ def train_behaviour(
     tables, labels, sizes = [], [], []
     for start in _windows(purchases):
         before = purchases[purchases["at"] < start]
-        window = purchases[(purchases["at"] >= start)]
+        window = purchases[purchases["at"] >= start]
         window = window[window["at"] < start + _days(WINDOW_DAYS)]
         behaviour = sum_up(before, until=start, name=name)
         texts = ArrayTexts(texts_of(behaviour.ids))

@@ -65,6 +65,31 @@ def test_shoppers_that_became_numbers_are_the_same(tmp_path: Path) -> None:
     assert read_purchases(write(tmp_path, text))["user"].tolist() == ["17850"]
 
 
+def test_orders_without_a_name_are_those_of_one_moment(tmp_path: Path) -> None:
+    text = OURS.replace(",o1,", ",,").replace(",o2,", ",,")
+    orders = read_purchases(write(tmp_path, text))["order"].tolist()
+    assert orders[1] == orders[2] != orders[0]
+
+
+def test_a_price_that_is_missing_costs_no_row(tmp_path: Path) -> None:
+    text = OURS.replace("u2,o2,p1,2026-01-01T10:00:00+02:00,1,5.0", "u2,o2,p1,2026-01-01,,")
+    found = read_purchases(write(tmp_path, text))
+    assert found["price"].tolist() == [5.0, 5.0, 3.0]
+    assert found["quantity"].tolist() == [1, 2, 1]
+
+
+def test_ids_are_texts(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("p1", "007").replace("p2", "008").replace("u2", "09"))
+    assert {one.product_id for one in events_of(path, "09")} == {"007"}
+    assert set(read_purchases(path)["item"]) == {"007", "008"}
+
+
+def test_an_event_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("return\n", "wish\n"))
+    with pytest.raises(CatalogError, match="order o3, product p1: 'wish'"):
+        events_of(path, "u2")
+
+
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="may be: auto, daogou, online-retail"):
         read_purchases(write(tmp_path, OURS), "excel")
