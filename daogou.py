@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from api import ask_cli as consulting
 from api import cli as online
 from api import guide_cli as guide
 from engine.errors import DaogouError
@@ -37,6 +38,7 @@ app.command()(offline.apply)
 app.command()(offline.publish)
 app.command()(online.search)
 app.command()(guide.recommend)
+app.command()(consulting.ask)
 app.command()(online.serve)
 app.command()(evaluation.bench)
 app.add_typer(offline.snapshots, name="snapshots")

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from engine.cores import usable_cores
+from engine.guide.consult import Consultation
 from engine.guide.history import Event
 from engine.guide.recommend import Recommendation
 from engine.pace import Pace
@@ -74,6 +75,17 @@ class Engine(Protocol):
         self, product_id: str, *, k: int = 10, filters: Filter | None = None
     ) -> Sequence[Product]:
         """The products bought together with one."""
+
+    def ask(
+        self,
+        question: str,
+        *,
+        before: Sequence[str] = (),
+        products: Sequence[str] = (),
+        k: int = 3,
+        filters: Filter | None = None,
+    ) -> Consultation:
+        """An answer in the catalog's own words."""
 
 
 class NotReadyError(Exception):

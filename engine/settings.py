@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.errors import SettingsError
@@ -49,6 +49,19 @@ class Settings(BaseSettings):
         description="Products that the answers kept for repeated searches hold; 0 keeps none.",
     )
     max_query_chars: int = Field(default=1_000, ge=1, description="Longer queries are refused.")
+    llm_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="OpenAI-compatible chat endpoint that phrases answers; empty: none does.",
+    )
+    llm_model: str = Field(default="default", description="Name the endpoint knows its model by.")
+    llm_key: SecretStr = Field(default=SecretStr(""), description="Bearer token of the endpoint.")
+    llm_timeout_ms: int = Field(
+        default=10_000,
+        ge=1,
+        le=120_000,
+        description="An answer not phrased by then stays as it is.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on.")
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
+from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
@@ -78,8 +79,8 @@ class IndexReport:
     """Wall time by step."""
     changes: Changes = field(default_factory=Changes)
     """Against what was served before."""
-    lost_behaviour: bool = False
-    """True where what shoppers did was damaged in the snapshot before, and is left out."""
+    lost: tuple[str, ...] = ()
+    """What was published beside the snapshot before and was found damaged: it is left out."""
 
 
 def index_catalog(
@@ -158,7 +159,7 @@ def make_snapshot(
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
-        adopted = adopt_behaviour(staging.folder, snapshots)
+        lost = adopt_learnt(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             changes = write_vectors(
@@ -182,7 +183,7 @@ def make_snapshot(
         bytes=manifest.size,
         seconds=seconds,
         changes=changes,
-        lost_behaviour=not adopted,
+        lost=lost,
     )
 
 
@@ -284,23 +285,27 @@ def adopt_ranking(
     return ranking_entry(info)
 
 
-def adopt_behaviour(folder: Path, snapshots: SnapshotStore) -> bool:
-    """Take over what shoppers did from the snapshot that is served; False where it is damaged.
+def adopt_learnt(folder: Path, snapshots: SnapshotStore) -> tuple[str, ...]:
+    """Take over what was published beside the snapshot that is served; the parts that are damaged.
 
-    It knows products by their ids: a catalog that changed does not make it wrong.
+    What shoppers did names products by their ids, and what finds answers reads any text: a catalog
+    that changed makes neither wrong.
     """
     try:
         source = snapshots.current()
         manifest = read_manifest(source)
     except SnapshotError:
-        return True  # nothing is served, or nothing that can be read
-    names = [name for name in manifest.files if name.startswith(f"{BEHAVIOUR}/")]
-    if not all(manifest.files[name].is_at(source / name) for name in names):
-        return False
-    for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy2(source / name, folder / name)
-    return True
+        return ()  # nothing is served, or nothing that can be read
+    lost = []
+    for part in (BEHAVIOUR, EVIDENCE):
+        names = [name for name in manifest.files if name.startswith(f"{part}/")]
+        if not all(manifest.files[name].is_at(source / name) for name in names):
+            lost.append(part)
+            continue
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy2(source / name, folder / name)
+    return tuple(lost)
 
 
 def ranking_entry(info: RankingInfo) -> ModelEntry:

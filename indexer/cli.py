@@ -169,7 +169,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "rejects_file": str(report.rejects_file) if report.rejects_file else None,
         "bytes": report.bytes,
         "changes": asdict(report.changes),
-        "lost_behaviour": report.lost_behaviour,
+        "lost": list(report.lost),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
 
@@ -186,10 +186,10 @@ def _print_report(report: IndexReport, store: Path) -> None:
     )
     if report.changes.added < report.products:
         out.print(_said(report.changes, "encoded"))
-    if report.lost_behaviour:
+    for part in report.lost:
         out.print(
-            "What shoppers did was damaged in the snapshot before and is left out. "
-            f"Publish it again: daogou publish --store {store} --behaviour DIR"
+            f"The {part} model was damaged in the snapshot before and is left out. "
+            f"Publish it again: daogou publish --store {store} --{part} DIR"
         )
     if report.rejected:
         reasons = ", ".join(
@@ -222,10 +222,14 @@ def publish(
     behaviour: Annotated[
         Path | None, typer.Option(help="What shoppers did, as `daogou train recommend` writes it.")
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(help="What finds answers in texts, as `daogou train evidence` writes it."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the current snapshot with another final ranking, reranker or behaviour model.
+    """Serve the current snapshot with another ranking, reranker, behaviour or evidence model.
 
     Nothing is indexed again; a ranking that was fitted on another reranker is dropped.
     """
@@ -233,7 +237,7 @@ def publish(
 
     progress = Silent() if as_json else Bars()
     report = make(
-        store, ranking=ranking, reranker=reranker, behaviour=behaviour,
+        store, ranking=ranking, reranker=reranker, behaviour=behaviour, evidence=evidence,
         threads=threads, progress=progress,
     )  # fmt: skip
     if as_json:

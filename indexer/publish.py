@@ -13,6 +13,8 @@ from pathlib import Path
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
 from engine.guide.behaviour import FOLDER, open_behaviour
+from engine.guide.evidence import FOLDER as EVIDENCE_FOLDER
+from engine.guide.evidence import EvidenceInfo, load_evidence
 from engine.manifest import Manifest, describe_files, read_manifest
 from engine.models.folder import RerankerInfo, read_model_info, verify_model
 from engine.retrieval.ranking import read_ranking_info
@@ -49,6 +51,7 @@ def publish(
     ranking: Path | None = None,
     reranker: Path | None = None,
     behaviour: Path | None = None,
+    evidence: Path | None = None,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> PublishReport:
@@ -64,6 +67,7 @@ def publish(
         reranker: an exported cross-encoder. A ranking fitted on another one is left out, unless
             `ranking` is given too.
         behaviour: what shoppers did, as `daogou train recommend` writes it.
+        evidence: what finds answers in texts, as `daogou train evidence` writes it.
         threads: inference threads of the trial search; 0 takes every core.
         progress: where to report.
 
@@ -73,16 +77,25 @@ def publish(
         SnapshotError: nothing is published yet, the snapshot is damaged, or the store cannot be
             written to; StoreLockedError where another process is.
     """
-    if ranking is None and reranker is None and behaviour is None:
-        raise SettingsError("nothing to publish. Give --ranking, --reranker or --behaviour DIR")
+    if not any((ranking, reranker, behaviour, evidence)):
+        raise SettingsError(
+            "nothing to publish. Give --ranking, --reranker, --behaviour or --evidence DIR"
+        )
     if behaviour is not None:
         open_behaviour(behaviour)  # a damaged one is refused before anything is made
     snapshots = SnapshotStore(store)
     with snapshots.writing(), faults_named(store), staged(snapshots) as staging:
         current = snapshots.current()
         before = read_manifest(current)
+        if evidence is not None:
+            _check_evidence(load_evidence(evidence).info, before)
         manifest = _planned(current, before, staging, ranking, reranker)
-        parts = {_RANKING: ranking, _RERANKER: reranker, FOLDER: behaviour}
+        parts = {
+            _RANKING: ranking,
+            _RERANKER: reranker,
+            FOLDER: behaviour,
+            EVIDENCE_FOLDER: evidence,
+        }
         new = {part: folder for part, folder in parts.items() if folder is not None}
         kept = _kept(before, manifest, set(new))
         _share(current, staging.folder, kept, progress or Silent())
@@ -161,6 +174,20 @@ def _check_reads(reranker: RerankerInfo, before: Manifest) -> None:
         raise ModelError(
             f"the reranker {reranker.name!r} reads what the encoder makes of products, which this "
             "snapshot does not keep. Index the catalog with it: daogou index --reranker DIR"
+        )
+
+
+def _check_evidence(evidence: EvidenceInfo, before: Manifest) -> None:
+    """Refuse a ranker that reads what another encoder makes of texts.
+
+    Raises:
+        ModelError: it does.
+    """
+    encoder = before.models["encoder"]
+    if evidence.encoder != encoder.fingerprint:
+        raise ModelError(
+            f"{evidence.name!r} was fitted on another encoder than {encoder.name!r}. Train it "
+            "again: daogou train evidence --index-encoder DIR"
         )
 
 

@@ -1,4 +1,4 @@
-"""What routes have at hand: the app's service and metrics."""
+"""What routes have at hand: the app's service, its metrics, and who phrases answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.metrics import Metrics
+from api.phrasing import Phraser
 from api.service import Service
 
 
@@ -21,5 +22,11 @@ async def _metrics(request: Request) -> Metrics:
     return metrics
 
 
+async def _phraser(request: Request) -> Phraser | None:
+    phraser: Phraser | None = request.app.state.phraser
+    return phraser
+
+
 ServiceDep = Annotated[Service, Depends(_service)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
+PhraserDep = Annotated[Phraser | None, Depends(_phraser)]

@@ -1,7 +1,8 @@
-"""`/v1/recommend`, and what goes with a product."""
+"""`/v1/recommend`, `/v1/ask`, and what goes with a product."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -21,7 +22,8 @@ from api.problems import (
     URL_TOO_LONG,
     documented,
 )
-from api.routes.context import ServiceDep
+from api.routes.context import PhraserDep, ServiceDep
+from api.schemas_ask import AskRequest, AskResponse, ask_answer
 from api.schemas_guide import (
     RecommendRequest,
     RecommendResponse,
@@ -31,6 +33,7 @@ from api.schemas_guide import (
     related_answer,
 )
 from api.service import Engine
+from engine.guide.consult import Consultation
 from engine.retrieval.filters import filter_from_json, parse_filters
 from engine.types import Filter, Product
 
@@ -56,6 +59,31 @@ async def recommend(body: RecommendRequest, service: ServiceDep) -> Response:
         return to_json(recommend_answer(engine.snapshot.id, found), inf_nan_mode="null")
 
     return Response(await service.run(work), media_type="application/json")
+
+
+@router.post(
+    "/ask",
+    summary="A question, and the catalog's answer",
+    response_model=AskResponse,
+    responses=documented(*_PROBLEMS, INVALID_QUERY, PRODUCT_NOT_FOUND, BODY_TOO_LARGE),
+)
+async def ask(body: AskRequest, service: ServiceDep, phraser: PhraserDep) -> Response:
+    """What the catalog says to a question on products, or advice for what a shopper needs."""
+
+    def work(engine: Engine, _deadline: float) -> Consultation:
+        return engine.ask(
+            body.question,
+            before=body.before,
+            products=body.products,
+            k=body.k,
+            filters=filter_from_json(body.filters) if body.filters else None,
+        )
+
+    found = await service.run(work)
+    answer = ask_answer(found)
+    if phraser is not None:  # on a thread of its own: a slow endpoint keeps no search waiting
+        answer["phrased"] = await asyncio.to_thread(phraser.phrase, found)
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""The shopping guide: a search engine that also recommends."""
+"""The shopping guide: a search engine that also recommends and advises."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.errors import ProductNotFoundError
+from engine.errors import ProductNotFoundError, QueryError
+from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compare
 from engine.guide.history import Event
 from engine.guide.recommend import Recommendation, Recommender
 from engine.retrieval.filters import allowed_rows
 from engine.search import SearchEngine
-from engine.types import Filter, Product, Rows, RowSet
+from engine.types import And, Filter, Product, Rows, RowSet
+from engine.understand import understand
+
+MOST_TURNS = 20
+"""Turns of a consultation that are read."""
+_CONSIDERED = 3  # products looked at for each one suggested
 
 
 class ShoppingGuide(SearchEngine):
@@ -39,6 +45,77 @@ class ShoppingGuide(SearchEngine):
             FilterError: unknown field or ill-typed value.
         """
         return self.recommender.recommend(events, k=k, allowed=self._allowed(filters), now=now)
+
+    @cached_property
+    def consultant(self) -> Consultant:
+        """Answers from the snapshot's texts."""
+        return Consultant(self.snapshot, threads=self.settings.threads)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        before: Sequence[str] = (),
+        products: Sequence[str] = (),
+        k: int = 3,
+        filters: Filter | None = None,
+    ) -> Consultation:
+        """An answer in the catalog's own words.
+
+        About the products named, where some are: what the catalog says of each, and how they
+        differ. Else advice: the `k` products that meet best what was stated.
+
+        Args:
+            question: what the shopper asks now.
+            before: the turns before, oldest first: what they state still holds.
+            products: ids of the products that the question is about.
+            k: suggestions, where no product is named.
+            filters: they hold beside what the shopper states.
+
+        Raises:
+            QueryError: the question is empty or too long, or there are too many turns or products.
+            FilterError: unknown field or ill-typed value.
+            ProductNotFoundError: the snapshot has no product of a named id.
+        """
+        limit = self.settings.max_query_chars
+        if len(before) > MOST_TURNS or len(products) > MOST_PRODUCTS:
+            raise QueryError(
+                f"{len(before)} turns and {len(products)} products: "
+                f"at most {MOST_TURNS} and {MOST_PRODUCTS} are read. Send the last ones"
+            )
+        *before, question = (
+            understand(turn, self.snapshot.products, max_chars=limit).text
+            for turn in (*before, question)
+        )
+        if products:
+            named = [self.product(one) for one in dict.fromkeys(products)]
+            answers = tuple(self.consultant.answer(question, product) for product in named)
+            comparison = compare(named) if len(named) > 1 else None
+            return Consultation(self.snapshot.id, question, answers, comparison=comparison)
+        return self._advise(question, before, k, filters)
+
+    def _advise(
+        self, question: str, before: Sequence[str], k: int, filters: Filter | None
+    ) -> Consultation:
+        """Products for what the turns state."""
+        consultant = self.consultant
+        needs, given_up = consultant.relaxed(consultant.needs([*before, question]), filters)
+        conditions = [one for one in (needs.to_filter(), filters) if one is not None]
+        text = needs.text[: self.settings.max_query_chars] or question
+        found = self.search(
+            text, k=_CONSIDERED * k, filters=And(tuple(conditions)) if conditions else None
+        )
+        suggestions = consultant.suggest(needs, given_up, [hit.product for hit in found.hits], k)
+        products = [one.product for one in suggestions]
+        return Consultation(
+            self.snapshot.id,
+            question,
+            needs=needs,
+            given_up=given_up,
+            suggestions=suggestions,
+            nothing_fits=found.nothing_fits,
+            comparison=compare(products) if len(products) > 1 else None,
+        )
 
     def similar(
         self, product_id: str, *, k: int = 10, filters: Filter | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.analysis import analyze
 from engine.arrays import open_array
 from engine.database import ReadOnlyDatabase, create
 from engine.errors import FilterError
@@ -26,6 +27,9 @@ from engine.types import AttributeValue, Product
 
 MAX_TERM_CHARS = 200
 """Longer texts are prose, not facets: they cannot be filtered by."""
+
+MAX_VOCABULARY = 20_000
+"""Values of a field whose words are kept in memory, about 0.5 KB each."""
 
 FIELDS = (
     "brand",
@@ -199,6 +203,7 @@ class Facets:
             name: _Field(*place)
             for name, *place in self._directory.rows("SELECT name, start, stop, terms FROM field")
         }
+        self._vocabularies: dict[str, list[tuple[str, frozenset[str]]]] = {}  # read when asked for
         self._term_rows = open_array(folder / "term_rows.npy", np.int32)
         self._number_rows = open_array(folder / "number_rows.npy", np.int32)
         self._numbers = open_array(folder / "numbers.npy", np.float64)
@@ -245,6 +250,25 @@ class Facets:
             "SELECT start, stop FROM term WHERE field = ? AND value = ?", (column, term)
         )
         return self._term_rows[slice(*found[0])] if found else self._term_rows[:0]
+
+    def values_with(self, name: str, text: str) -> tuple[str, ...]:
+        """The field's values, as the catalog writes them, in which every word of a text stands.
+
+        None where the field has more than `MAX_VOCABULARY` values: then they are no names.
+        """
+        column, wanted = self.field(name), set(analyze(text))
+        if column not in self._vocabularies:
+            self._vocabularies[column] = self._vocabulary(column)
+        values = self._vocabularies[column]
+        return tuple(value for value, words in values if wanted and wanted <= words)
+
+    def _vocabulary(self, column: str) -> list[tuple[str, frozenset[str]]]:
+        """Every value of a column, with its words."""
+        place = self._fields.get(column)
+        if place is None or place.terms > MAX_VOCABULARY:
+            return []
+        found = self._directory.rows("SELECT display FROM term WHERE field = ?", (column,))
+        return [(display, frozenset(analyze(display))) for (display,) in found]
 
     def within(self, name: str, low: float | None, high: float | None) -> NDArray[np.int32]:
         """Rows whose number lies within the bounds, both included.

@@ -140,6 +140,51 @@ def evaluate_recommend(
         Console().print(to_tables(evaluation))
 
 
+@evaluate.command("consult")
+def evaluate_consult(
+    *,
+    questions: Annotated[
+        Path, typer.Option(help="Parquet: question, candidate, label; set, qid, product_id.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Measure this one as it is, instead of training in folds.")
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Exported encoder; the shipped one if left out.")
+    ] = None,
+    untuned: Annotated[
+        Path | None, typer.Option(help="Exported encoder whose cosine is one more peer.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and training.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes every core.")] = 0,
+    json_out: _Json = False,
+) -> None:
+    """Measure how well answers are found in a catalog's texts. Needs the extra `train`."""
+    from engine.guide.evidence import load_evidence
+    from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+    from indexer.evaluate.consult import cross_validate, measure, untuned_cosines
+    from indexer.evaluate.consult_report import to_json, to_tables
+    from indexer.train.evidence import read_all, read_questions
+
+    asked = read_questions(questions)
+    reader = load_encoder(encoder or SHIPPED_ENCODER, threads=threads, tokens=True)
+    reads = read_all(asked, reader)
+    peer = untuned_cosines(asked, load_encoder(untuned, threads=threads)) if untuned else None
+    if model is not None:
+        evaluation = measure(asked, reads, load_evidence(model), untuned=peer)
+    else:
+        with _progress(len(asked), "training in folds") as advance:
+            evaluation = cross_validate(
+                asked, reads, encoder=reader.fingerprint, count=folds, seed=seed, untuned=peer,
+                on_progress=advance,
+            )  # fmt: skip
+    if json_out:
+        typer.echo(json.dumps(to_json(evaluation), ensure_ascii=False, indent=2))
+    else:
+        Console().print(to_tables(evaluation))
+
+
 @evaluate.command("calibration")
 def evaluate_calibration(
     context: typer.Context,

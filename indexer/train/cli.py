@@ -194,6 +194,28 @@ def recommend(
     typer.echo(f"Serve it: daogou publish --store {store} --behaviour {out}")
 
 
+@train.command()
+def evidence(
+    *,
+    questions: Annotated[
+        Path, typer.Option(help="Parquet: question, candidate, label; set, qid, product_id.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the evidence ranker to.")],
+    index_encoder: Encoder = None,
+    seed: Seed = 0,
+    threads: Threads = 0,
+) -> None:
+    """Learn to find answers in texts; serve it with: daogou publish --evidence OUT."""
+    from engine.models.encoder import SHIPPED_ENCODER
+    from indexer.train.evidence_model import write_evidence
+
+    info = write_evidence(
+        questions, out, encoder=index_encoder or SHIPPED_ENCODER, seed=seed, threads=threads
+    )
+    typer.echo(f"Wrote {out}: fitted on {info.provenance['questions']} questions.")
+    typer.echo(f"Serve it: daogou publish --store STORE --evidence {out}")
+
+
 @train.command("all")
 def train_all(
     *,

@@ -8,7 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.errors import ProductNotFoundError, StageUnavailableError
+from engine.guide.consult import (
+    Checked,
+    Consultation,
+    Evidence,
+    ProductAnswer,
+    Suggestion,
+    compare,
+)
 from engine.guide.history import Event
+from engine.guide.needs import read_needs
+from engine.guide.pieces import pieces_of
 from engine.guide.reasons import Reason
 from engine.guide.recommend import Recommendation
 from engine.products import ProductStore, ProductStoreBuilder
@@ -170,6 +180,36 @@ class FakeEngine:
     ) -> list[Product]:
         self.product(product_id)
         raise StageUnavailableError("snapshot-1 knows no purchases. Publish with --behaviour DIR")
+
+    def ask(
+        self,
+        question: str,
+        *,
+        before: Sequence[str] = (),
+        products: Sequence[str] = (),
+        k: int = 3,
+        filters: Filter | None = None,
+    ) -> Consultation:
+        query = understand(question, self._products, max_chars=1_000)
+        if products:
+            named = [self.product(one) for one in products]
+            answers = tuple(
+                ProductAnswer(
+                    product,
+                    answered=bool(product.description),
+                    probability=0.75 if product.description else 0.25,
+                    evidence=(Evidence(pieces_of(product)[-1], 0.75),),
+                )
+                for product in named
+            )
+            comparison = compare(named) if len(named) > 1 else None
+            return Consultation(self.snapshot.id, query.text, answers, comparison=comparison)
+        needs = read_needs([*before, query.text], self._facets)
+        found = self.search(needs.text, k=k, filters=needs.to_filter() or filters)
+        suggestions = tuple(
+            Suggestion(hit.product, hit.rank, (Checked("quiet", met=None),)) for hit in found.hits
+        )
+        return Consultation(self.snapshot.id, query.text, needs=needs, suggestions=suggestions)
 
     def product(self, product_id: str) -> Product:
         (row,) = self._products.rows_of([product_id])

@@ -62,7 +62,7 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
         "rejected": 0,
         "rejects_by_reason": {},
         "rejects_file": None,
-        "lost_behaviour": False,
+        "lost": [],
     }
 
 

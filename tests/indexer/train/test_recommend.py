@@ -200,7 +200,7 @@ def test_a_damaged_one_is_left_out_and_that_is_said(store: Path, tmp_path: Path)
         file.seek(200)
         file.write(b"\xff")
     report = index_catalog(DEMO / "products.jsonl", tmp_path / "store", IndexOptions(threads=2))
-    assert report.lost_behaviour
+    assert report.lost == ("behaviour",)
     after = ShoppingGuide.open(tmp_path / "store", Settings())
     assert after.recommender.stored is None
     assert after.recommend([], k=3)

@@ -1,0 +1,339 @@
+"""Consultation: a question, and an answer that is the catalog's own text, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analysis import analyze
+from engine.exclusion import MARK, absent
+from engine.guide.evidence import (
+    FOLDER,
+    SHIPPED_EVIDENCE,
+    EvidenceRanker,
+    Read,
+    compute,
+    load_evidence,
+)
+from engine.guide.needs import Constraint, Needs, Wish, read_needs
+from engine.guide.pieces import Piece, pieces_of
+from engine.models.encoder import TransformerEncoder, load_encoder
+from engine.normal import comparable
+from engine.retrieval.filters import allowed_rows
+from engine.snapshot import Snapshot
+from engine.types import AnyOf, AttributeValue, Filter, Product, Vectors
+
+MOST_PRODUCTS = 10
+"""Products that one question may be about."""
+_MOST_READ = 96  # pieces of a product: those that share most words with the question, then in order
+_SHOWN = 3  # pieces of evidence
+_SURE = 0.5  # share of what keyword search finds for a name that must be of that name
+_PROBED = 50  # products of that keyword search
+_COMPARED = ("price", "brand", "color", "rating", "rating_count", "in_stock")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A statement of the catalog that speaks to a question."""
+
+    piece: Piece
+    probability: float
+    """How likely it answers, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductAnswer:
+    """What the catalog says of one product to a question."""
+
+    product: Product
+    answered: bool
+    """False: the catalog does not say. The evidence is then the nearest there is."""
+    probability: float
+    """How likely the catalog says, 0 to 1."""
+    evidence: tuple[Evidence, ...]
+    """Best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One need, and what a product's texts say of it."""
+
+    need: str
+    met: bool | None
+    """None: could not be verified."""
+    evidence: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One product for a need, with what speaks for it and against it."""
+
+    product: Product
+    rank: int
+    checked: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Products side by side: what they differ in."""
+
+    products: tuple[str, ...]
+    """Ids, in order."""
+    rows: Mapping[str, tuple[AttributeValue | None, ...]]
+    """By field or attribute, one value a product; None where the catalog says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation:
+    """The answer to a question."""
+
+    snapshot_id: str
+    question: str
+    answers: tuple[ProductAnswer, ...] = ()
+    """About the products that were asked about."""
+    needs: Needs | None = None
+    """Where advice was asked for: what was understood."""
+    given_up: tuple[Constraint, ...] = ()
+    """What no product meets together with the rest: the suggestions do without."""
+    suggestions: tuple[Suggestion, ...] = ()
+    nothing_fits: bool = False
+    """Of advice: the search says that the catalog has nothing for it. The suggestions stay."""
+    comparison: Comparison | None = None
+    """Of two products or more."""
+
+
+class Consultant:
+    """Answers questions from one snapshot's texts. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, *, threads: int = 0) -> None:
+        self._snapshot = snapshot
+        self._threads = threads
+
+    @cached_property
+    def _encoder(self) -> TransformerEncoder:
+        folder = self._snapshot.folder / "models" / "encoder"
+        return load_encoder(folder, threads=self._threads, tokens=True)
+
+    @cached_property
+    def _ranker(self) -> EvidenceRanker | None:
+        """The snapshot's own or else the shipped one: what was fitted on the snapshot's encoder."""
+        for folder in (self._snapshot.folder / FOLDER, SHIPPED_EVIDENCE):
+            if folder.is_dir():
+                ranker = load_evidence(folder)
+                if ranker.info.encoder == self._encoder.fingerprint:
+                    return ranker
+        return None
+
+    def needs(self, turns: Sequence[str]) -> Needs:
+        """What a shopper's turns state.
+
+        A brand or colour that may be another word ("mint tea") is a constraint only where most of
+        what keyword search finds for it carries it; a wish like any other elsewhere.
+        """
+        stated = read_needs(turns, self._snapshot.facets)
+        sure = tuple(one for one in stated.constraints if self._sure(one))
+        rest = tuple(Wish(one.name, one.negated) for one in stated.constraints if one not in sure)
+        return Needs(sure, rest + stated.wishes)
+
+    def _sure(self, one: Constraint) -> bool:
+        if one.field == "price":
+            return True
+        (found,) = self._snapshot.lexical.search([one.name], _PROBED)
+        allowed = allowed_rows(AnyOf(one.field, one.values), self._snapshot.facets)
+        return len(found) > 0 and float(allowed.mask[found.rows].mean()) >= _SURE
+
+    def relaxed(self, needs: Needs, filters: Filter | None) -> tuple[Needs, tuple[Constraint, ...]]:
+        """The needs that some product meets beside the filters, and what was given up for that.
+
+        Of the constraints the one is given up first without which most products are left.
+        """
+        facets, kept = self._snapshot.facets, list(needs.constraints)
+        masks = {one: allowed_rows(one.to_filter(), facets).mask for one in kept}
+        base = np.ones(len(self._snapshot), dtype=np.bool_)
+        if filters is not None:
+            base = allowed_rows(filters, facets).mask
+
+        def left(without: Constraint | None) -> int:
+            chosen = [masks[one] for one in kept if one is not without]
+            return int(np.logical_and.reduce([base, *chosen]).sum())
+
+        given_up: list[Constraint] = []
+        while kept and not left(None):
+            worst = max(kept, key=left)
+            kept.remove(worst)
+            given_up.append(worst)
+        return Needs(tuple(kept), needs.wishes), tuple(given_up)
+
+    def answer(self, question: str, product: Product) -> ProductAnswer:
+        """What the catalog says of a product to a question: its own text, never other words."""
+        return self._answer(question, product, _Pieces(product, question, self._encoder))
+
+    def _answer(self, question: str, product: Product, pieces: _Pieces) -> ProductAnswer:
+        given = pieces.read(question)
+        ranker = self._ranker
+        if ranker is None:  # another encoder: its cosines rank, and nothing is known of their worth
+            scores = given.column("cosine")
+            odds = given.column("overlap")
+            chance = float(odds.max())
+            answered = chance >= 1
+        else:
+            scores, odds = ranker.rank(given), ranker.each(given)
+            chance = ranker.answerable(given)
+            answered = ranker.says(chance)
+        best = np.argsort(-scores, kind="stable")[:_SHOWN]
+        shown = tuple(Evidence(pieces.pieces[place], float(odds[place])) for place in best)
+        return ProductAnswer(product, answered, chance, shown)
+
+    def suggest(
+        self,
+        needs: Needs,
+        given_up: Sequence[Constraint],
+        products: Sequence[Product],
+        most: int,
+    ) -> tuple[Suggestion, ...]:
+        """The products that meet most needs, each with evidence for every one.
+
+        In the order given where as many are met. One whose texts say that a need is not met comes
+        behind all others; to be out of stock weighs as much as a need that could not be verified.
+        """
+        checked = [(product, self._check(needs, given_up, product)) for product in products]
+        checked.sort(key=lambda pair: _shortcomings(*pair))
+        return tuple(
+            Suggestion(product, rank, found)
+            for rank, (product, found) in enumerate(checked[:most], start=1)
+        )
+
+    def _check(
+        self, needs: Needs, given_up: Sequence[Constraint], product: Product
+    ) -> tuple[Checked, ...]:
+        """Every need, and what the product's texts say of it."""
+        pieces = _Pieces(product, needs.text, self._encoder)
+        fields = {piece.field: (piece,) for piece in pieces.pieces}
+        constraints = [*needs.constraints, *given_up]
+        return (
+            *(
+                Checked(one.words, _holds(one, product), fields.get(one.field, ()))
+                for one in constraints
+            ),
+            *(self._check_wish(wish, product, pieces) for wish in needs.wishes),
+        )
+
+    def _check_wish(self, wish: Wish, product: Product, pieces: _Pieces) -> Checked:
+        """Met where the texts say so in its words; beside it the nearest where they do not."""
+        wanted = set(analyze(wish.words))
+        denying = _saying({MARK + term for term in wanted}, pieces)
+        if wish.negated:
+            need, saying = f"no {wish.words}", _saying(wanted, pieces)
+            if denying or saying:
+                return Checked(need, bool(denying), (denying or saying)[:1])
+            return Checked(need, None)
+        if denying:
+            return Checked(wish.words, met=False, evidence=denying[:1])
+        chosen, missing = _cover(wanted, pieces)
+        if not missing:
+            return Checked(wish.words, met=True, evidence=chosen)
+        nearest = self._answer(wish.words, product, pieces)
+        if nearest.answered and not chosen:
+            chosen = (nearest.evidence[0].piece,)
+        return Checked(wish.words, met=None, evidence=chosen)
+
+
+def _shortcomings(product: Product, checked: Sequence[Checked]) -> tuple[bool, int]:
+    """Whether a need is not met, and how much could not be verified."""
+    unknown = sum(one.met is None for one in checked) + (product.in_stock is False)
+    return any(one.met is False for one in checked), unknown
+
+
+class _Pieces:
+    """A product's pieces, read by the encoder when first asked about, and then kept."""
+
+    def __init__(self, product: Product, question: str, encoder: TransformerEncoder) -> None:
+        every = pieces_of(product)
+        asked = set(analyze(question))
+        if len(every) > _MOST_READ:
+            shared = np.array([len(asked & set(analyze(piece.text))) for piece in every])
+            first = np.sort(np.argsort(-shared, kind="stable")[:_MOST_READ])
+            every = [every[place] for place in first.tolist()]
+        self.pieces = every
+        self._encoder = encoder
+
+    @cached_property
+    def terms(self) -> list[set[str]]:
+        """The terms of each piece; of what it denies, its ¬terms alone."""
+        return [_terms(piece) for piece in self.pieces]
+
+    @cached_property
+    def _encoded(self) -> tuple[Vectors, list[NDArray[np.float32]]]:
+        return self._encoder.read_passages([piece.text for piece in self.pieces])
+
+    def read(self, question: str) -> Read:
+        """What the evidence ranker reads."""
+        asked, tokens = self._encoder.read_passages([question])
+        texts = [piece.text for piece in self.pieces]
+        vectors, others = self._encoded
+        return compute(question, texts, np.concatenate([asked, vectors]), [*tokens, *others])
+
+
+def _cover(wanted: set[str], pieces: _Pieces) -> tuple[tuple[Piece, ...], set[str]]:
+    """The fewest pieces that together say most of the words, and the words that none says."""
+    missing, chosen = set(wanted), []
+    while missing:
+        met = [len(missing & terms) for terms in pieces.terms]
+        best = max(range(len(met)), key=lambda place: (met[place], -len(pieces.terms[place])))
+        if not met[best]:
+            break
+        chosen.append(pieces.pieces[best])
+        missing -= pieces.terms[best]
+    return tuple(chosen), missing
+
+
+def _saying(terms: set[str], pieces: _Pieces) -> tuple[Piece, ...]:
+    """The pieces in which all of the terms stand."""
+    every = zip(pieces.pieces, pieces.terms, strict=True)
+    return tuple(piece for piece, there in every if terms <= there)
+
+
+def _terms(piece: Piece) -> set[str]:
+    if piece.denied:
+        return {MARK + term for term in analyze(piece.denied)}
+    denied = set(absent(piece.text))
+    said = set(analyze(piece.text))
+    return denied | {term for term in said if MARK + term not in denied}
+
+
+def _holds(constraint: Constraint, product: Product) -> bool | None:
+    """Whether the product's field meets the constraint; None where it has none."""
+    if constraint.field == "price":
+        if product.price is None:
+            return None
+        low = constraint.low if constraint.low is not None else product.price
+        high = constraint.high if constraint.high is not None else product.price
+        return low <= product.price <= high
+    held = product.brand if constraint.field == "brand" else product.color
+    if not held:
+        return None
+    among = comparable(held) in {comparable(value) for value in constraint.values}
+    return among is not constraint.negated
+
+
+def compare(products: Sequence[Product]) -> Comparison:
+    """What the products differ in: fields first, then attributes that two of them share."""
+    rows: dict[str, tuple[AttributeValue | None, ...]] = {}
+    for name in _COMPARED:
+        rows[name] = tuple(_known(getattr(product, name)) for product in products)
+    for name in dict.fromkeys(name for product in products for name in product.attributes):
+        values = tuple(product.attributes.get(name) for product in products)
+        if sum(value is not None for value in values) >= min(2, len(products)):
+            rows[name] = values
+    differing = {
+        name: values for name, values in rows.items() if len({repr(value) for value in values}) > 1
+    }
+    return Comparison(tuple(product.id for product in products), differing)
+
+
+def _known(value: AttributeValue | None) -> AttributeValue | None:
+    return None if value == "" else value

@@ -1,0 +1,219 @@
+"""What a shopper states: a price, brands and colours to have or not to have, and the rest in words.
+
+Brands and colours are those of the catalog itself; only grammar ("under", "not", "for") is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.analysis import STOPWORDS, analyze
+from engine.errors import FilterError
+from engine.retrieval.facets import Facets
+from engine.types import And, AnyOf, Between, Filter, Not
+
+_SIGN = r"(?:[$€£¥]\s*)?"
+_MONEY = r"(?:\s*(?:[$€£¥元]|usd|eur|gbp|dollars?|euros?|pounds?|bucks)(?!\w))?"
+
+
+def _number(name: str) -> str:
+    return rf"{_SIGN}(?P<{name}>\d{{1,7}}(?:\.\d{{1,2}})?)"
+
+
+_CUES = {
+    ("low", "high"): r"(?:between|from)",
+    (
+        "high",
+    ): r"(?:under|below|less than|cheaper than|up to|at most|max(?:imum)?(?: of)?|within|<=?)",
+    ("low",): r"(?:over|above|more than|at least|min(?:imum)?(?: of)?|>=?)",
+}
+_CURRENCY = re.compile(r"[$€£¥元]|usd|eur|gbp|dollar|euro|pound|bucks", re.IGNORECASE)
+_ENDS = re.compile(
+    r"\s*(?:$|[,;.?!)]|(?:and|or|but|for|with|without|in|not|no|that|which)\b)", re.IGNORECASE
+)
+"""What may follow a number that is a price though no currency says so: "under 50 cm" is none."""
+_BOUNDS = {
+    names: re.compile(
+        rf"(?<!\w){cue}\s*"
+        + rf"{_MONEY}\s*(?:and|to|-)\s*".join(map(_number, names))
+        + rf"(?P<money>{_MONEY})(?!\w|[.,]\d)",
+        re.IGNORECASE,
+    )
+    for names, cue in _CUES.items()
+}
+_CONNECTED = re.compile(
+    r"\s+(?:and|or|with|for|that|which|but|in)\s+|\s+(?=(?:not|no|without|except)\s)|[,;.?!]+(?:\s+|$)",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(r"(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?", re.IGNORECASE)
+_WORD = re.compile(r"[^\s,;.?!()]+")
+_ASKS = """
+am any are best buy can could do does find get give good have help here i i'd i'm is it keep like
+look looking me my need one ones please recommend search should show some something suggest there
+thing want we what what's which would
+"""
+_ASKING = set(_ASKS.split())
+"""Words that ask, and say nothing of what for."""
+_LONGEST = 4  # words of a brand or colour
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One thing that must or must not hold, and the words that say so."""
+
+    field: Literal["price", "brand", "color"]
+    words: str
+    """As the shopper wrote it."""
+    values: tuple[str, ...] = ()
+    """Of a brand or colour: those of the catalog that are meant."""
+    negated: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The words without their "not"."""
+        return self.words.removeprefix("not ")
+
+    def to_filter(self) -> Filter:
+        """The filter that it is."""
+        if self.field == "price":
+            return Between("price", self.low, self.high)
+        condition = AnyOf(self.field, self.values)
+        return Not(condition) if self.negated else condition
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What no filter holds: a phrase, to be found in a product's texts."""
+
+    words: str
+    negated: bool = False
+    """It must not be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What was stated."""
+
+    constraints: tuple[Constraint, ...]
+    wishes: tuple[Wish, ...]
+
+    @property
+    def text(self) -> str:
+        """What to search for: the wishes, and what is not wished for behind them."""
+        wanted = [wish.words for wish in self.wishes if not wish.negated]
+        refused = [f"without {wish.words}" for wish in self.wishes if wish.negated]
+        return " ".join(wanted + refused)
+
+    def to_filter(self) -> Filter | None:
+        """All constraints together; None without any."""
+        clauses = tuple(one.to_filter() for one in self.constraints)
+        return And(clauses) if clauses else None
+
+
+def read_needs(turns: Sequence[str], facets: Facets) -> Needs:
+    """The needs that a shopper's turns state, oldest turn first.
+
+    What was said once holds on, until a later turn says otherwise of the same: another price, "in
+    red" after "in blue", "not red" after "in red".
+    """
+    constraints: list[Constraint] = []
+    wishes: dict[frozenset[str], Wish] = {}
+    for turn in turns:
+        stated, wished = _one_turn(turn, facets)
+        constraints = [old for old in constraints if not any(_replaces(one, old) for one in stated)]
+        constraints += stated
+        wishes |= {frozenset(analyze(wish.words)): wish for wish in wished}
+    return Needs(tuple(constraints), tuple(wishes.values()))
+
+
+def _replaces(later: Constraint, earlier: Constraint) -> bool:
+    """Whether the later one is to hold instead."""
+    if later.field != earlier.field:
+        return False
+    both_wanted = not (later.negated or earlier.negated)
+    return both_wanted or bool(set(later.values) & set(earlier.values))
+
+
+def _one_turn(text: str, facets: Facets) -> tuple[list[Constraint], list[Wish]]:
+    """What one turn states."""
+    price, left = _price(text)
+    named, left = _named(left, facets)
+    return [*price, *named], list(_wishes(left))
+
+
+def _price(text: str) -> tuple[list[Constraint], str]:
+    """The bounds of the price, and the text without them."""
+    for names, pattern in _BOUNDS.items():
+        match = pattern.search(text)
+        if match and (_CURRENCY.search(match.group()) or _ENDS.match(text, match.end())):
+            bounds = {name: float(match[name]) for name in names}
+            found = Constraint(
+                "price", match.group().strip(), low=bounds.get("low"), high=bounds.get("high")
+            )
+            return [found], f"{text[: match.start()]}, {text[match.end() :]}"
+    return [], text
+
+
+def _wishes(text: str) -> Iterator[Wish]:
+    """The phrases between connecting words, without the words that ask."""
+    for phrase in _CONNECTED.split(text):
+        refused = _REFUSED.match(phrase.strip())
+        words = phrase.strip()[refused.end() :] if refused else phrase.strip()
+        kept = words.split()
+        while kept and _says_nothing(kept[0]):
+            kept.pop(0)
+        while kept and _says_nothing(kept[-1]):
+            kept.pop()
+        if kept:
+            yield Wish(" ".join(kept), negated=refused is not None)
+
+
+def _says_nothing(word: str) -> bool:
+    bare = word.casefold().strip("\"'()*:")
+    return bare in _ASKING or bare in STOPWORDS or not analyze(bare)
+
+
+def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
+    """Brands and colours of the catalog that the text names, the longest first, and the rest."""
+    words = list(_WORD.finditer(text))
+    found: list[tuple[int, Constraint]] = []
+    taken: list[tuple[int, int]] = []
+    for length in range(min(_LONGEST, len(words)), 0, -1):
+        for first, last in zip(words, words[length - 1 :], strict=False):
+            begin, end = first.start(), last.end()
+            if any(start < end and begin < stop for start, stop in taken):
+                continue
+            refused = re.search(rf"(?:{_REFUSED.pattern})$", text[:begin], re.IGNORECASE)
+            one = _value(text[begin:end], facets, negated=refused is not None)
+            if one is not None:
+                found.append((begin, one))
+                taken.append((begin if refused is None else refused.start(), end))
+    for begin, end in sorted(taken, reverse=True):
+        text = f"{text[:begin]} {text[end:]}"
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])], text
+
+
+def _value(text: str, facets: Facets, *, negated: bool) -> Constraint | None:
+    """The constraint that these words are, if they are the catalog's.
+
+    A brand is meant where its whole name stands there, written as a name; a colour where some of
+    its names hold the word ("black": "Black", "Matte Black").
+    """
+    if all(_says_nothing(word) for word in text.split()):
+        return None
+    words = f"not {text}" if negated else text
+    if colors := facets.values_with("color", text):
+        return Constraint("color", words, colors, negated)
+    if not text[0].islower():
+        try:
+            known = len(facets.holding("brand", text)) > 0
+        except FilterError:  # too long for a brand
+            return None
+        if known:
+            return Constraint("brand", words, (text,), negated)
+    return None

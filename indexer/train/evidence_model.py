@@ -1,0 +1,62 @@
+"""`daogou train evidence`: judged questions → a folder with the evidence ranker and its card."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from engine.guide.evidence import EvidenceInfo, save_evidence
+from engine.models.encoder import load_encoder
+from indexer.train.evidence import read_all, read_questions, train_evidence
+
+
+def write_evidence(
+    questions: Path, out: Path, *, encoder: Path, seed: int = 0, threads: int = 0
+) -> EvidenceInfo:
+    """Train on these questions and write into `out`; what the ranker says of itself.
+
+    Raises:
+        CatalogError: the questions cannot be read.
+        ModelError: the encoder cannot be read, or is no BERT.
+        TrainingError: there are too few questions of either kind.
+    """
+    asked = read_questions(questions)
+    reader = load_encoder(encoder, threads=threads, tokens=True)
+    reads = read_all(asked, reader)
+    info, weights = train_evidence(
+        asked, reads, name=out.name, encoder=reader.fingerprint, seed=seed
+    )
+    sets = Counter(one.kind or questions.stem for one in asked)
+    provenance = {
+        "questions": f"{len(asked):,}",
+        "sets": ", ".join(f"{name} {count:,}" for name, count in sorted(sets.items())),
+        "encoder": reader.info.name,
+        "seed": str(seed),
+    }
+    info = info.model_copy(update={"provenance": provenance})
+    aside = out.with_name(out.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_evidence(aside, info, weights)
+    (aside / "README.md").write_text(_card(info), encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    aside.rename(out)
+    return info
+
+
+def _card(info: EvidenceInfo) -> str:
+    """The model card."""
+    learnt = info.provenance
+    return f"""# {info.name}
+
+Finds the piece of a product's text (a sentence, a bullet point, an attribute) that answers a
+question, and says how likely any does. A small head over what the encoder
+{learnt["encoder"]} makes of both: it belongs to that encoder alone.
+
+- Trained on {learnt["questions"]} judged questions: {learnt["sets"]}. Seed {learnt["seed"]}.
+- Says "answered" from a probability of {info.threshold:.2f}, where the mean F1 of both answers is
+  best on held-out questions. Repeat with: daogou train evidence --questions FILE --out DIR.
+- Measure it with: daogou evaluate consult --questions FILE.
+- It repeats what texts say; it does not know whether they are true.
+"""

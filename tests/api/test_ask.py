@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.phrasing import supported
+from api.schemas_ask import AskResponse
+from engine.errors import SettingsError
+from engine.settings import Settings, load_settings
+from tests.api.conftest import wait_until_ready
+from tests.api.fakes import FakeEngine
+
+
+def test_a_question_on_a_product(client: TestClient) -> None:
+    response = client.post("/v1/ask", json={"question": "is it light?", "products": ["S-1"]})
+    assert response.status_code == 200
+    answer = AskResponse.model_validate(response.json())
+    (one,) = answer.answers
+    assert one.answered
+    assert (one.evidence[0].text, one.evidence[0].field) == ("Light and quick.", "description")
+    assert (one.evidence[0].start, one.evidence[0].end) == (0, 16)
+    assert answer.phrased is None
+
+
+def test_products_side_by_side(client: TestClient) -> None:
+    body = {"question": "which is cheaper?", "products": ["S-1", "S-2"]}
+    answer = AskResponse.model_validate(client.post("/v1/ask", json=body).json())
+    assert answer.comparison is not None
+    assert answer.comparison.rows["price"] == [79.5, 49.0]
+
+
+def test_advice(client: TestClient) -> None:
+    body = {"question": "under 60", "before": ["running shoes"], "k": 1}
+    answer = AskResponse.model_validate(client.post("/v1/ask", json=body).json())
+    assert [one.product.id for one in answer.suggestions] == ["S-2"]
+    assert answer.needs is not None
+    assert answer.needs.constraints[0].high == 60
+    assert answer.suggestions[0].checked[0].met is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"question": ""}, 422),
+        ({"question": "x" * 20_000}, 422),
+        ({"question": "x", "k": 99}, 422),
+        ({"question": "x", "products": [""]}, 422),
+        ({"question": "x", "products": ["nothing"]}, 404),
+        ({"question": "x", "before": ["y"] * 21}, 422),
+        ({"question": "x", "shopper": "y"}, 422),
+        ({"question": "x", "filters": {"wheels": 4}}, 422),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    client: TestClient, body: dict[str, Any], status: int
+) -> None:
+    assert client.post("/v1/ask", json=body).status_code == status
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """A chat endpoint that says what it is told to."""
+
+    says = ""
+    status = 200
+    asked: ClassVar[list[dict[str, Any]]] = []
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append(body)
+        type(self).keys.append(self.headers["Authorization"])
+        answer = {"choices": [{"message": {"role": "assistant", "content": self.says}}]}
+        content = json.dumps(answer).encode() if self.status == 200 else b"no"
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
+        """Nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), StandIn)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    StandIn.asked, StandIn.keys, StandIn.status = [], [], 200
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def phrasing(engine: FakeEngine, endpoint: str) -> Iterator[TestClient]:
+    settings = load_settings(llm_url=endpoint, llm_key="secret", llm_timeout_ms=2_000)
+    with TestClient(create_app(lambda: engine, settings)) as client:
+        wait_until_ready(client)
+        yield client
+
+
+ASKED = {"question": "is it light?", "products": ["S-1"]}
+
+
+def test_an_answer_is_phrased_from_the_evidence_alone(phrasing: TestClient) -> None:
+    StandIn.says = "It is light and quick. It weighs 212 g. It is not light. Buy two!"
+    phrased = phrasing.post("/v1/ask", json=ASKED).json()["phrased"]
+    assert phrased == {"text": "It is light and quick.", "dropped": 3}
+    assert StandIn.keys == ["Bearer secret"]
+    sent = StandIn.asked[0]["messages"][1]["content"]
+    assert "Light and quick." in sent
+    assert "is it light?" in sent
+
+
+def test_what_nothing_supports_is_not_shown(phrasing: TestClient) -> None:
+    StandIn.says = "It is made of carbon."
+    assert phrasing.post("/v1/ask", json=ASKED).json()["phrased"] is None
+
+
+def test_where_the_catalog_does_not_say_nothing_is_phrased(phrasing: TestClient) -> None:
+    answer = phrasing.post("/v1/ask", json=ASKED | {"products": ["S-2"]}).json()
+    assert answer["phrased"] is None
+    assert StandIn.asked == []
+
+
+def test_an_endpoint_that_fails_costs_the_phrasing_only(phrasing: TestClient) -> None:
+    StandIn.status = 500
+    answer = phrasing.post("/v1/ask", json=ASKED).json()
+    assert answer["phrased"] is None
+    assert answer["answers"][0]["answered"]
+
+
+def test_an_endpoint_that_is_gone_costs_the_phrasing_only(engine: FakeEngine) -> None:
+    settings = load_settings(llm_url="http://127.0.0.1:9/v1", llm_timeout_ms=500)
+    with TestClient(create_app(lambda: engine, settings)) as client:
+        wait_until_ready(client)
+        assert client.post("/v1/ask", json=ASKED).json()["phrased"] is None
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="llm_url"):
+        load_settings(llm_url="file:///etc/passwd")
+    assert Settings().llm_url == ""
+
+
+@pytest.mark.parametrize(
+    ("sentence", "held"),
+    [
+        ("The capacity is 1.7 l.", True),
+        ("The capacity is 2 l.", False),
+        ("It is dishwasher safe.", False),  # the statement denies it
+        ("It is not dishwasher safe.", True),
+        ("It is not cordless.", False),
+        ("The kettle is cordless.", True),
+        ("It was made in Portugal by happy people.", False),
+        ("Yes.", False),
+        ("", False),
+    ],
+)
+def test_a_sentence_needs_a_statement(sentence: str, held: bool) -> None:
+    statements = ["capacity: 1.7 l", "cordless: yes", "Not dishwasher safe."]
+    assert supported(sentence, [("Bramwick Kettle", statements)]) is held

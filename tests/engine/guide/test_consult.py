@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ProductNotFoundError, QueryError
+from engine.guide.consult import Checked, Consultation, compare
+from engine.guide.guide import MOST_TURNS, ShoppingGuide
+from engine.guide.pieces import pieces_of
+from engine.retrieval.filters import parse_filters
+from engine.types import Product
+
+KETTLE, LARGER = "DGCB144B9", "DG5AFF96E"
+
+
+@pytest.fixture(scope="module")
+def guide(demo_store: Path) -> ShoppingGuide:
+    return ShoppingGuide.open(demo_store)
+
+
+def test_an_answer_is_the_catalogs_own_text(guide: ShoppingGuide) -> None:
+    (answer,) = guide.ask("is it cordless?", products=[KETTLE]).answers
+    assert answer.answered
+    best = answer.evidence[0]
+    assert best.piece.text.casefold() == "cordless: yes"
+    assert best.piece in pieces_of(answer.product)
+    assert best.probability > 0.5
+    assert 0.5 < answer.probability <= 1
+
+
+def test_what_the_catalog_does_not_say_is_not_made_up(guide: ShoppingGuide) -> None:
+    (answer,) = guide.ask("does it come with a warranty card?", products=[KETTLE]).answers
+    assert not answer.answered
+    assert {one.piece for one in answer.evidence} <= set(pieces_of(answer.product))
+
+
+def test_two_products_are_compared(guide: ShoppingGuide) -> None:
+    found = guide.ask("which holds more water?", products=[KETTLE, LARGER])
+    assert found.comparison is not None
+    assert found.comparison.products == (KETTLE, LARGER)
+    assert found.comparison.rows["capacity_l"] == (1.0, 1.7)
+    assert "brand" not in found.comparison.rows  # the same
+    assert len(found.answers) == 2
+
+
+def needs_of(found: Consultation, place: int = 0) -> dict[str, Checked]:
+    return {one.need: one for one in found.suggestions[place].checked}
+
+
+def test_advice_meets_what_was_stated(guide: ShoppingGuide) -> None:
+    found = guide.ask("a quiet fan for a small bedroom under $50, not black")
+    assert len(found.suggestions) == 3
+    for suggestion in found.suggestions:
+        assert suggestion.product.price is not None
+        assert suggestion.product.price <= 50
+        assert "black" not in suggestion.product.color.casefold()
+    checked = needs_of(found)
+    assert checked["under $50"].met
+    assert checked["quiet fan"].met
+    said = {piece.text for one in checked.values() for piece in one.evidence}
+    assert said <= {piece.text for piece in pieces_of(found.suggestions[0].product)}
+
+
+def test_what_a_product_lacks_is_said(guide: ShoppingGuide) -> None:
+    found = guide.ask("electric kettle with temperature control")
+    lacking = [
+        one
+        for suggestion in found.suggestions
+        for one in suggestion.checked
+        if one.need == "temperature control" and one.met is False
+    ]
+    meeting = [needs_of(found, place)["temperature control"].met for place in range(3)]
+    assert meeting == sorted(meeting, key=lambda met: met is False)
+    assert all(one.evidence[0].text == "temperature control: no" for one in lacking)
+
+
+def test_turns_before_still_hold(guide: ShoppingGuide) -> None:
+    found = guide.ask("and not in white", before=["a fan under $20"])
+    assert found.needs is not None
+    assert {one.field for one in found.needs.constraints} == {"price", "color"}
+    for suggestion in found.suggestions:
+        assert (suggestion.product.price or 0) <= 20
+        assert suggestion.product.color != "White"
+
+
+def test_what_nothing_meets_is_given_up_and_named(guide: ShoppingGuide) -> None:
+    found = guide.ask("an electric kettle under $0.50")
+    assert [one.words for one in found.given_up] == ["under $0.50"]
+    assert found.suggestions
+    assert needs_of(found)["under $0.50"].met is False
+
+
+def test_filters_hold_beside_what_is_stated(guide: ShoppingGuide) -> None:
+    found = guide.ask("a kettle", filters=parse_filters(["price<=30"]))
+    assert all((one.product.price or 0) <= 30 for one in found.suggestions)
+
+
+def test_what_cannot_be_asked_is_named(guide: ShoppingGuide) -> None:
+    with pytest.raises(QueryError, match="empty"):
+        guide.ask(" ")
+    with pytest.raises(QueryError, match="turns"):
+        guide.ask("a", before=["b"] * (MOST_TURNS + 1))
+    with pytest.raises(QueryError, match="characters"):
+        guide.ask("a", before=["b" * 2_000])
+    with pytest.raises(ProductNotFoundError):
+        guide.ask("a", products=["nothing"])
+
+
+@pytest.mark.parametrize("text", ["?", "the", "红色 水壶", "🙂", "not", "under", "not under $5"])
+def test_odd_questions_are_answered(guide: ShoppingGuide, text: str) -> None:
+    assert guide.ask(text).question == text
+    assert guide.ask(text, products=[KETTLE]).answers
+
+
+def test_without_an_evidence_ranker_cosines_rank(shop_store: Path) -> None:
+    guide = ShoppingGuide.open(shop_store)
+    vars(guide.consultant)["_ranker"] = None
+    product = guide.search("shoes").hits[0].product
+    (answer,) = guide.ask(product.title, products=[product.id]).answers
+    assert answer.evidence[0].piece.field == "title"
+
+
+def test_a_product_of_nothing_but_a_title_is_compared() -> None:
+    found = compare([Product("a", "A", price=1.0), Product("b", "B")])
+    assert found.rows == {"price": (1.0, None)}

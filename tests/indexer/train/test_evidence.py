@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from daogou import app
+from engine.errors import CatalogError, ModelError, TrainingError
+from engine.guide.evidence import (
+    INFO_FILE,
+    EvidenceRanker,
+    compute,
+    load_evidence,
+    save_evidence,
+)
+from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.snapshot import Snapshot
+from engine.store import SnapshotStore
+from indexer.publish import publish
+from indexer.train.evidence import (
+    Question,
+    _fit,
+    _joined,
+    best_threshold,
+    grouped,
+    read_all,
+    read_questions,
+    train_evidence,
+)
+
+FACTS = {
+    "color": "red", "weight": "3 kg", "material": "steel", "warranty": "2 years", "height": "40 cm",
+    "battery": "included", "power": "900 W", "origin": "made in Portugal", "lid": "hinged",
+    "capacity": "1.7 l", "noise": "40 dB", "cable": "1 m",
+}  # fmt: skip
+
+
+def rows() -> list[dict[str, object]]:
+    """Questions on twelve facts of four products, each also asked where its fact is missing."""
+    found: list[dict[str, object]] = []
+    names = list(FACTS)
+    for product in range(4):
+        for place, name in enumerate(names):
+            others = [names[(place + step) % len(names)] for step in range(1, 4)]
+            for known in (True, False):
+                shown = [name, *others] if known else others
+                found += [
+                    {
+                        "set": "facts",
+                        "qid": f"{product}-{name}-{known}",
+                        "question": f"what is the {name} of number {product}?",
+                        "product_id": f"P{product}-{place}",
+                        "candidate": f"{fact}: {FACTS[fact]}",
+                        "label": int(fact == name),
+                    }
+                    for fact in shown
+                ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("questions") / "questions.parquet"
+    parquet.write_table(pa.Table.from_pylist(rows()), path)
+    return path
+
+
+def question(text: str, product: str = "", pieces: tuple[str, ...] = ("a", "b")) -> Question:
+    gains = np.array([1.0, 0.0], np.float32)
+    return Question(name="q", product=product, kind="set", text=text, pieces=pieces, gains=gains)
+
+
+def test_questions_are_read_with_all_that_may_answer(table: Path) -> None:
+    questions = read_questions(table)
+    assert len(questions) == 96
+    assert sum(one.answerable for one in questions) == 48
+    first = questions[0]
+    assert first.pieces == tuple(sorted(first.pieces))
+    assert [piece.startswith("color") for piece in first.pieces] == [
+        gain == 1 for gain in first.gains
+    ]
+
+
+def test_a_table_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="Parquet"):
+        read_questions(tmp_path / "none.parquet")
+    parquet.write_table(pa.table({"question": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match="candidate, label"):
+        read_questions(tmp_path / "a.parquet")
+
+
+def test_what_belongs_together_is_one_group() -> None:
+    groups = grouped(
+        [
+            question("how long", "A"),
+            question("how wide", "A", ("c", "d")),
+            question("Wide, how?", "B", ("e", "f")),
+            question("how tall", "C", ("g", "h")),
+            question("weight", "", ("g", "h")),
+            question("color", "", ("i", "j")),
+        ]
+    )
+    assert groups[0] == groups[1] == groups[2]
+    assert groups[3] == groups[4] != groups[0]
+    assert groups[5] not in {groups[0], groups[3]}
+
+
+def test_heads_side_by_side_score_as_their_mean(table: Path) -> None:
+    questions = read_questions(table)[:30]
+    reads = read_all(questions, load_encoder(SHIPPED_ENCODER, tokens=True))
+    info, _ = train_evidence(questions, reads, name="n", encoder="e")
+    places = np.arange(len(questions))
+    heads = [_fit(questions, reads, places, info, seed) for seed in (0, 1)]
+    alone = [EvidenceRanker(info, _joined([head])).head(reads[0]) for head in heads]
+    both = EvidenceRanker(info, _joined(heads)).head(reads[0])
+    np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-4)
+
+
+def test_training_writes_publishes_and_answers(
+    table: Path, tmp_path: Path, shop_store: Path
+) -> None:
+    run = CliRunner().invoke(
+        app, ["train", "evidence", "--questions", str(table), "--out", str(tmp_path / "mine")]
+    )
+    assert run.exit_code == 0, run.output
+    assert (tmp_path / "mine" / "README.md").is_file()
+    ranker = load_evidence(tmp_path / "mine")
+    encoder = load_encoder(SHIPPED_ENCODER, tokens=True)
+    pieces = ["the box is blue", "weight: 5 kg", "made of oak", "battery: none"]
+    vectors, tokens = encoder.read_passages(["what is the weight of it?", *pieces])
+    given = compute("what is the weight of it?", pieces, vectors, tokens)
+    assert int(np.argmax(ranker.rank(given))) == 1
+    assert ranker.says(ranker.answerable(given))
+    store = shutil.copytree(shop_store, tmp_path / "store")
+    report = publish(store, evidence=tmp_path / "mine")
+    assert any(
+        name.startswith("evidence/")
+        for name in Snapshot.open(SnapshotStore(store).current()).manifest.files
+    )
+    assert report.new_bytes > 0
+
+
+def test_a_ranker_of_another_encoder_is_not_published(
+    table: Path, tmp_path: Path, shop_store: Path
+) -> None:
+    questions = read_questions(table)
+    reads = read_all(questions, load_encoder(SHIPPED_ENCODER, tokens=True))
+    info, weights = train_evidence(questions, reads, name="n", encoder="another")
+    (tmp_path / "other").mkdir()
+    save_evidence(tmp_path / "other", info, weights)
+    store = shutil.copytree(shop_store, tmp_path / "store")
+    with pytest.raises(ModelError, match="another encoder"):
+        publish(store, evidence=tmp_path / "other")
+
+
+def test_too_few_questions_are_refused() -> None:
+    with pytest.raises(TrainingError, match="At least 10"):
+        train_evidence([question("a")], [], name="n", encoder="e")
+
+
+def test_damaged_rankers_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="daogou train evidence"):
+        load_evidence(tmp_path)
+    (tmp_path / INFO_FILE).write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="daogou train evidence"):
+        load_evidence(tmp_path)
+
+
+def test_the_threshold_parts_both_answers() -> None:
+    chance = np.array([0.1, 0.2, 0.6, 0.7, 0.8, 0.9])
+    truth = np.array([False, False, False, True, True, True])
+    assert 0.6 < best_threshold(chance, truth) <= 0.7
+
+
+def test_evaluation_in_folds(table: Path) -> None:
+    run = CliRunner().invoke(
+        app, ["evaluate", "consult", "--questions", str(table), "--folds", "2", "--json",
+              "--untuned", str(SHIPPED_ENCODER)]
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    facts = json.loads(run.stdout)["sets"]["facts"]
+    assert (facts["questions"], facts["answerable"]) == (96, 48)
+    assert facts["methods"]["daogou"]["p@1"]["mean"] > 0.8
+    cosine, untuned = facts["methods"]["cosine"], facts["methods"]["cosine, untuned encoder"]
+    assert cosine["p@1"]["mean"] == pytest.approx(untuned["p@1"]["mean"], abs=0.05)
+    assert facts["f1_answerable"] > facts["f1_answerable_if_always_said"]
+    shown = CliRunner().invoke(
+        app, ["evaluate", "consult", "--questions", str(table), "--folds", "2"]
+    )
+    assert "Which piece answers" in shown.output
