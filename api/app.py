@@ -53,7 +53,7 @@ def create_app(
         title="daogou",
         version=version("daogou"),
         description=_DESCRIPTION.format(max_query_chars=settings.max_query_chars),
-        lifespan=_lifespan(service, on_opened),
+        lifespan=_lifespan(service, on_opened, settings.follow_seconds),
         docs_url=None,  # both load scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,  # the redirect would trust the Host header
@@ -73,25 +73,29 @@ def create_app(
 
 
 def _lifespan(
-    service: Service, on_opened: Opened | None
+    service: Service, on_opened: Opened | None, follow_seconds: float
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Opens the service in the background at start-up, closes it at the end."""
+    """Opens the service in the background at start-up, lets it follow the store, and closes it."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         opening = asyncio.create_task(service.open())
+        following: list[asyncio.Task[None]] = []
 
         def ended(task: asyncio.Task[None]) -> None:
             if task.cancelled():
                 return
             failure = task.exception()
             service.opened(failure)
+            if failure is None and follow_seconds:
+                following.append(asyncio.create_task(service.follow(follow_seconds)))
             if on_opened is not None:
                 on_opened(failure)
 
         opening.add_done_callback(ended)
         yield
-        opening.cancel()
+        for task in (opening, *following):
+            task.cancel()
         service.close()
 
     return lifespan

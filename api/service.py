@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import structlog
 
@@ -20,6 +23,7 @@ from engine.types import Filter, Product, SearchResult, Stage
 
 T = TypeVar("T")
 
+_LONGEST_WAIT = 60.0  # seconds
 _BUSY = "more searches arrive than can be answered in time. Send this one again in a moment"
 
 log = structlog.get_logger("daogou.api")
@@ -45,6 +49,9 @@ class Engine(Protocol):
     @property
     def snapshot(self) -> SnapshotView:
         """The snapshot searched."""
+
+    def newer(self) -> Self | None:
+        """An engine over what the store serves now, ready to answer; None where that is this."""
 
     def search(
         self,
@@ -125,6 +132,7 @@ class Service:
         self._failure: BaseException | None = None
         self._threads = max(2, usable_cores())
         self._executor = ThreadPoolExecutor(self._threads, "daogou-search")
+        self._opener = ThreadPoolExecutor(1, "daogou-open", initializer=_yield_to_searches)
         self._pending = 0  # requests that wait or are worked on; only the event loop's thread asks
         self._pace = Pace()
 
@@ -194,6 +202,43 @@ class Service:
         snapshot = self.engine.snapshot
         log.info("engine opened", snapshot_id=snapshot.id, products=len(snapshot))
 
+    async def follow(self, seconds: float) -> None:
+        """Switch to each snapshot that is published from now on; returns when cancelled.
+
+        It is opened and warmed while the engine before goes on answering. What was begun ends on
+        that one. A snapshot that cannot be opened is logged, and looked for again ever more rarely.
+
+        Args:
+            seconds: between looks at the store.
+        """
+        loop, wait = asyncio.get_running_loop(), seconds
+        while True:
+            await asyncio.sleep(wait)
+            try:
+                newer = await loop.run_in_executor(self._opener, self.engine.newer)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the old one goes on
+                wait = min(2 * wait, _LONGEST_WAIT)
+                log.error(  # noqa: TRY400 - one line, as everything else
+                    "snapshot not opened", error=str(error), kind=type(error).__name__
+                )
+                continue
+            wait = seconds
+            if newer is not None:
+                before, self._engine = self.engine.snapshot.id, newer
+                log.info(
+                    "snapshot switched",
+                    snapshot_id=newer.snapshot.id,
+                    before=before,
+                    products=len(newer.snapshot),
+                )
+
     def close(self) -> None:
         """Let the threads end; work that waits is dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._opener.shutdown(wait=False, cancel_futures=True)
+
+
+def _yield_to_searches() -> None:
+    """Let this thread have the cores only where no search wants them. Linux can; others go on."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

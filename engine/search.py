@@ -48,8 +48,15 @@ class SearchEngine:
         self._cache = AnswerCache(settings.cache)
 
     @classmethod
-    def open(cls, store: Path, settings: Settings | None = None) -> Self:
+    def open(
+        cls, store: Path, settings: Settings | None = None, *, beside: Snapshot | None = None
+    ) -> Self:
         """An engine over the store's current snapshot, warm: its first search is as fast as any.
+
+        Args:
+            store: folder of the snapshots.
+            settings: those of the environment if left out.
+            beside: an open snapshot whose models are used as they are where they are the same.
 
         Raises:
             SettingsError: an environment variable has a value that cannot be used.
@@ -57,14 +64,26 @@ class SearchEngine:
             ModelError: a model does not fit the snapshot.
         """
         settings = settings or load_settings()
-        engine = cls(
-            Snapshot.open(SnapshotStore(store).current(), threads=settings.threads), settings
-        )
+        snapshot = Snapshot.open(SnapshotStore(store).current(), threads=settings.threads)
+        if beside is not None:
+            snapshot.share_models(beside)
+        engine = cls(snapshot, settings)
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
         _ = engine.snapshot.products, engine.snapshot.facets
         engine._ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
+
+    def newer(self) -> Self | None:
+        """An engine over what the store serves now, warm; None where that is this snapshot.
+
+        Raises:
+            SnapshotError, ModelError: as `open`.
+        """
+        store = self.snapshot.folder.parent.parent
+        if SnapshotStore(store).current_id() == self.snapshot.id:
+            return None
+        return type(self).open(store, self.settings, beside=self.snapshot)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

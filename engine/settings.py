@@ -49,6 +49,12 @@ class Settings(BaseSettings):
         description="Products that the answers kept for repeated searches hold; 0 keeps none.",
     )
     max_query_chars: int = Field(default=1_000, ge=1, description="Longer queries are refused.")
+    follow_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=3_600,
+        description="How often a server looks for a newly published snapshot; 0: never.",
+    )
     llm_url: str = Field(
         default="",
         pattern=r"^(https?://\S+)?$",

@@ -66,6 +66,12 @@ class Snapshot:
         check_files(folder, manifest, every_byte=False)
         return cls(folder, manifest, threads=threads)
 
+    def share_models(self, other: Snapshot) -> None:
+        """Use the models that another open snapshot has loaded, where they are the same."""
+        for kind, entry in self.manifest.models.items():
+            if other.manifest.models.get(kind) == entry and kind in vars(other):
+                vars(self)[kind] = vars(other)[kind]
+
     @property
     def id(self) -> str:
         """Name of the snapshot in its store."""

@@ -128,6 +128,12 @@ class Consultant:
                     return ranker
         return None
 
+    def share_encoder(self, other: Consultant) -> None:
+        """Use the encoder that another has loaded, where the snapshots have the same."""
+        entry = self._snapshot.manifest.models["encoder"]
+        if other._snapshot.manifest.models["encoder"] == entry and "_encoder" in vars(other):
+            vars(self)["_encoder"] = other._encoder
+
     def needs(self, turns: Sequence[str]) -> Needs:
         """What a shopper's turns state.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -24,6 +25,16 @@ _CONSIDERED = 3  # products looked at for each one suggested
 
 class ShoppingGuide(SearchEngine):
     """All that a snapshot can do for a shopper. Safe to use from many threads."""
+
+    def newer(self) -> Self | None:
+        """As `SearchEngine.newer`: ready for all that this one was asked for."""
+        fresh = super().newer()
+        if fresh is not None:
+            if "recommender" in vars(self):
+                _ = fresh.recommender
+            if "consultant" in vars(self):
+                fresh.consultant.share_encoder(self.consultant)
+        return fresh
 
     @cached_property
     def recommender(self) -> Recommender:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from engine.errors import ProductNotFoundError, StageUnavailableError
 from engine.guide.consult import (
@@ -151,6 +152,9 @@ class FakeEngine:
             fits=0.01234567 if "junk" in words else None,
             nothing_fits="junk" in words,
         )
+
+    def newer(self) -> Self | None:
+        return None
 
     def recommend(
         self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None
