@@ -33,15 +33,21 @@ class Answer:
     """How likely the catalog has something for the query; None without a cut-off."""
     nothing_fits: bool = False
 
+    vector: NDArray[np.float32] | None = None
+    """The query's, (dim,), where it was encoded."""
+
+    def ranking(self, stage: Stage) -> Ranking:
+        """A stage's ranking, led by what was asked for by its id."""
+        return _lead(self.rankings[stage], self.leaders)
+
     def page(
-        self, stage: Stage, k: int, offset: int, products: ProductStore
-    ) -> tuple[tuple[Hit, ...], int]:
-        """The hits of one page of a stage's ranking, and how many products were ranked."""
-        ranking = _lead(self.rankings[stage], self.leaders)
+        self, ranking: Ranking, k: int, offset: int, products: ProductStore
+    ) -> tuple[Hit, ...]:
+        """The hits of one page of a ranking."""
         page = ranking.rows[offset : offset + k]
         scores = ranking.scores[offset : offset + k]
         found = [_by_stage(self.rankings, int(row)) for row in page]
-        hits = tuple(
+        return tuple(
             Hit(
                 product=product,
                 rank=offset + place,
@@ -53,7 +59,6 @@ class Answer:
                 zip(page, scores, products.fetch(page), found, strict=True), start=1
             )
         )
-        return hits, len(ranking)
 
 
 def _lead(ranking: Ranking, first: Rows) -> Ranking:

@@ -89,5 +89,11 @@ class DenseRetriever(Protocol):
     def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines."""
 
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
+        """The products whose cosine with a query vector is at least `least`: the best `most`.
+
+        Rounding may decide otherwise within 1e-5 of `least`, the same way each time.
+        """
+
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),)."""

@@ -54,7 +54,7 @@ class CandidateRanker:
         self._words: dict[str, float] = {}
         self._pace = Pace()
         self._opening = Lock()
-        self._measures = (self._numbers, self._likeness, snapshot.shelves.likeness)
+        self._measures = (self.numbers, self._likeness, snapshot.shelves.likeness)
 
     def warm_up(self) -> None:
         """Load now what the first search would have to.
@@ -242,7 +242,7 @@ class CandidateRanker:
         ranking = self._snapshot.ranking
         return None if ranking is None else ranking.rankers.get(stage)
 
-    def _numbers(self, name: str) -> Column:
+    def numbers(self, name: str) -> Column:
         """A numeric field of every product, laid out when first asked for and then kept."""
         if name not in self._columns:
             self._columns[name] = self._snapshot.facets.numbers(name)

@@ -19,8 +19,10 @@ from engine.answer import Answer, Probabilities
 from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
+from engine.listing import Lister, Listing, View
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
+from engine.retrieval.matching import Matcher
 from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -37,6 +39,8 @@ from engine.types import (
 )
 from engine.understand import clean, understand
 
+_AS_RANKED = View()
+
 
 class SearchEngine:
     """Searches one snapshot. Safe to use from many threads."""
@@ -45,6 +49,8 @@ class SearchEngine:
         self.snapshot = snapshot
         self.settings = settings
         self._ranker = CandidateRanker(snapshot, settings)
+        self._matcher = Matcher(snapshot.lexical, snapshot.dense)
+        self._lister = Lister(snapshot.facets, snapshot.id_rank, self._ranker.numbers)
         self._cache = AnswerCache(settings.cache)
 
     @classmethod
@@ -69,7 +75,7 @@ class SearchEngine:
             snapshot.share_models(beside)
         engine = cls(snapshot, settings)
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
-        _ = engine.snapshot.products, engine.snapshot.facets
+        _ = engine.snapshot.products
         engine._ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
@@ -116,9 +122,13 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        view: View = _AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         """The `k` best products for a shopper's words, after skipping `offset`.
+
+        What matches the words is listed (`engine.retrieval.matching`): ranked, or as `view` says.
+        A single stage's ranking (`lexical`, `dense`) is listed whole, and `view` does not count.
 
         With a `deadline` (`time.monotonic`), reranking is left out where it would end later: the
         answer is then the fused ranking, marked as degraded.
@@ -127,15 +137,16 @@ class SearchEngine:
             QueryError: empty or too long.
             FilterError: unknown field or ill-typed value.
             StageUnavailableError: reranking was asked for and the snapshot has no reranker.
+            SnapshotSchemaError: facets were asked for and the snapshot cannot count.
         """
         stage = stage or self.default_stage
-        key = (clean(text), k, offset, filters, stage)
+        key = (clean(text), k, offset, filters, stage, view)
         too_long = len(text) > self.settings.max_query_chars  # though it may be cleaned to less
         known = None if too_long else self._cache.get(key, text)
         if known is not None:
             return known
         (found,) = self.search_many(
-            [text], k=k, offset=offset, filters=filters, stage=stage, deadline=deadline
+            [text], k=k, offset=offset, filters=filters, stage=stage, view=view, deadline=deadline
         )
         self._cache.put(key, found)
         return found
@@ -148,13 +159,15 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        view: View = _AS_RANKED,
         candidates: Sequence[Sequence[str]] | None = None,
         deadline: float | None = None,
     ) -> list[SearchResult]:
         """`search` for many queries at once: the same answers, sooner, and none of them kept.
 
         With `candidates`, the product ids to rank for each query: all of them are ranked, by the
-        same stages, and nothing besides; ids the snapshot lacks are left out.
+        same stages, and nothing besides; ids the snapshot lacks are left out, and `view` does not
+        count.
 
         Raises:
             ValueError: `k` or `offset` is negative.
@@ -190,8 +203,16 @@ class SearchEngine:
                 stage = Stage.FUSED
         if candidates is None:  # given candidates say nothing of the catalog
             self._ranker.cut_off(answers, stage)
+        with clock.measure("list"):
+            listings = [
+                self._list(answer, stage, allowed, view, given=candidates is not None)
+                for answer in answers
+            ]
         with clock.measure("fetch"):
-            pages = [answer.page(stage, k, offset, self.snapshot.products) for answer in answers]
+            pages = [
+                answer.page(listing.ranking, k, offset, self.snapshot.products)
+                for answer, listing in zip(answers, listings, strict=True)
+            ]
         timings = clock.milliseconds()
         return [
             SearchResult(
@@ -200,13 +221,16 @@ class SearchEngine:
                 snapshot_id=self.snapshot.id,
                 stage=stage,
                 hits=hits,
-                candidates=total,
+                candidates=len(answer.ranking(stage)),
                 timings=timings,
                 degraded=stage is not asked,
                 fits=answer.fits,
                 nothing_fits=answer.nothing_fits,
+                total=listing.total,
+                total_is_least=listing.total_is_least,
+                facets=listing.facets,
             )
-            for answer, (hits, total) in zip(answers, pages, strict=True)
+            for answer, listing, hits in zip(answers, listings, pages, strict=True)
         ]
 
     def features(
@@ -243,6 +267,17 @@ class SearchEngine:
         others = self._rows(beside, None)
         return self._ranker.features(answer, stage, others, known or {}, everything=everything)
 
+    def _list(
+        self, answer: Answer, stage: Stage, allowed: RowSet | None, view: View, *, given: bool
+    ) -> Listing:
+        """What is to be listed of an answer: all of a stage's own ranking or given candidates."""
+        ranking = answer.ranking(stage)
+        whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
+        if whole or answer.vector is None:
+            return Listing(ranking)
+        matches = self._matcher.of(answer.query.text, answer.vector)
+        return self._lister.list(ranking, answer.leaders, matches, allowed, view)
+
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
         """The rows of given candidates: each once, without those a filter excludes."""
         found = [row for row in self.snapshot.products.rows_of(ids) if row is not None]
@@ -274,6 +309,7 @@ class SearchEngine:
             return
         with clock.measure(Stage.FUSED):
             for answer, vector in zip(answers, vectors, strict=True):
+                answer.vector = vector
                 self._fuse(answer, vector)
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:

@@ -225,6 +225,39 @@ class Hit:
     """The reranker's class probabilities, where it ran."""
 
 
+class Sort(StrEnum):
+    """What a result is ordered by. Products without the number come last, ties by relevance."""
+
+    RELEVANCE = "relevance"
+    PRICE = "price"
+    PRICE_DOWN = "-price"
+    RATING = "rating"
+    NEWEST = "newest"
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """One value of a field, or one range of its numbers, and how many results have it."""
+
+    count: int
+    value: str | None = None
+    """As the catalog writes it; None of a range."""
+    low: float | None = None
+    high: float | None = None
+    """Of a range; both bounds belong to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """What a result holds of one field."""
+
+    field: str
+    values: tuple[FacetValue, ...]
+    """Those of most results first, ranges in ascending order."""
+    more: int = 0
+    """Further values that are not listed."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """A page of the ranking for one query."""
@@ -235,7 +268,7 @@ class SearchResult:
     stage: Stage
     hits: tuple[Hit, ...]
     candidates: int
-    """How many products were ranked: paging ends there. Not a count of what matches."""
+    """How many products the models ranked; what else matches follows them."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds by stage: this query's share where a batch was computed together."""
     degraded: bool = False
@@ -244,3 +277,8 @@ class SearchResult:
     """How likely the catalog has something for the query; None where no cut-off was fitted."""
     nothing_fits: bool = False
     """True where that is so unlikely that the shopper should be told. The hits stay."""
+    total: int | None = None
+    """How many results there are: the same on every page. None of a single stage's ranking."""
+    total_is_least: bool = False
+    """True where there are more than were counted."""
+    facets: tuple[Facet, ...] = ()

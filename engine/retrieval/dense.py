@@ -109,6 +109,16 @@ class ExactIndex:
             for query, rows in zip(queries, (row[row >= 0] for row in found), strict=True)
         ]
 
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
+        """The products whose cosine is at least `least`, the best `most` of them.
+
+        Scores are FAISS's own: they may differ from `score` by `_MARGIN`.
+        """
+        query = np.ascontiguousarray(vector[None, :], dtype=np.float32)
+        # FAISS gives what is greater; neighbouring floats are enough to have what is equal too.
+        _, scores, rows = self._index.range_search(query, float(np.nextafter(least, -1)))
+        return Ranking.sort(rows.astype(np.int64), scores, self._id_rank).top(most)
+
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),).
 

@@ -4,6 +4,9 @@ A column is a list of postings sorted by value: the rows of one brand, or of one
 one slice of a memory-mapped array. Text is compared case-folded; a category counts under each of
 its levels and under each path ("Kitchen", "Kettles", "Kitchen > Kettles"). Numbers and text of one
 field lie side by side, so that an attribute given as `9` here and `"9 W"` there loses neither.
+
+The same lies there once more in the order of rows, to count what a result holds: an entry names
+its term by where the term's postings start.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,7 @@ from engine.arrays import open_array
 from engine.database import ReadOnlyDatabase, create
 from engine.errors import FilterError
 from engine.normal import comparable
-from engine.types import AttributeValue, Product
+from engine.types import AttributeValue, Product, Rows
 
 MAX_TERM_CHARS = 200
 """Longer texts are prose, not facets: they cannot be filtered by."""
@@ -41,6 +45,7 @@ FIELDS = (
     "rating",
     "rating_count",
     "in_stock",
+    "created_at",
 )
 """Fields of `Product` that can be filtered by; attributes come beside them."""
 
@@ -53,9 +58,11 @@ _FLAGS = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", 
 """Ways to say true and false, where the field holds no such text of its own."""
 
 _SCHEMA = """
-CREATE TABLE field (name TEXT PRIMARY KEY, start INTEGER, stop INTEGER, terms INTEGER);
+CREATE TABLE field (name TEXT PRIMARY KEY, start INTEGER, stop INTEGER, terms INTEGER,
+                    entries_start INTEGER, entries_stop INTEGER);
 CREATE TABLE term (field TEXT, value TEXT, display TEXT, start INTEGER, stop INTEGER,
                    PRIMARY KEY (field, value)) WITHOUT ROWID;
+CREATE UNIQUE INDEX term_start ON term (field, start);
 """
 
 
@@ -75,6 +82,8 @@ def facet_values(product: Product) -> Iterator[tuple[str, AttributeValue]]:
     for name in ("price", "rating", "rating_count", "in_stock"):
         if (value := getattr(product, name)) is not None:
             yield name, value
+    if product.created_at:
+        yield "created_at", datetime.fromisoformat(product.created_at).timestamp()
     yield "category", list(category_terms(product.category))
     for name, value in product.attributes.items():
         yield ATTRIBUTE_PREFIX + comparable(name), value
@@ -137,25 +146,34 @@ class FacetBuilder:
         self._folder.mkdir(parents=True, exist_ok=True)
         directory = create(self._folder / "fields.sqlite", _SCHEMA)
         term_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        entry_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        entry_starts: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         number_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         numbers: list[NDArray[np.float64]] = [np.empty(0)]
         term_start = number_start = 0
         for name, column in sorted(self._columns.items()):
             rows, counts = _by_term(column)
-            _write_terms(directory, name, column, counts, term_start)
+            starts = _write_terms(directory, name, column, counts, term_start)
             term_rows.append(rows)
+            entry_rows.append(np.frombuffer(column.term_rows, np.int32))
+            entry_starts.append(starts[np.frombuffer(column.term_codes, np.int32)])
             order = np.argsort(np.frombuffer(column.numbers), kind="stable")
             numbers.append(np.frombuffer(column.numbers)[order])
             number_rows.append(np.frombuffer(column.number_rows, np.int32)[order])
             number_stop = number_start + len(order)
             directory.execute(
-                "INSERT INTO field VALUES (?, ?, ?, ?)",
-                (name, number_start, number_stop, len(column.displays)),
-            )
+                "INSERT INTO field VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    name, number_start, number_stop, len(column.displays),
+                    term_start, term_start + len(rows),
+                ),
+            )  # fmt: skip
             term_start, number_start = term_start + len(rows), number_stop
         directory.execute("COMMIT")
         directory.close()
         np.save(self._folder / "term_rows.npy", np.concatenate(term_rows))
+        np.save(self._folder / "entry_rows.npy", np.concatenate(entry_rows))
+        np.save(self._folder / "entry_starts.npy", np.concatenate(entry_starts))
         np.save(self._folder / "number_rows.npy", np.concatenate(number_rows))
         np.save(self._folder / "numbers.npy", np.concatenate(numbers))
 
@@ -171,8 +189,8 @@ def _by_term(column: _Column) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
 
 def _write_terms(
     directory: sqlite3.Connection, name: str, column: _Column, counts: NDArray[np.int64], start: int
-) -> None:
-    """Write where each term's slice of `term_rows` begins and ends."""
+) -> NDArray[np.int32]:
+    """Write where each term's slice of `term_rows` begins and ends; where each begins, by code."""
     stops = start + np.cumsum(counts)
     directory.executemany(
         "INSERT INTO term VALUES (?, ?, ?, ?, ?)",
@@ -181,15 +199,18 @@ def _write_terms(
             for term, code in sorted(column.codes.items())
         ),
     )
+    return (stops - counts).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Where a field's numbers lie, and how many terms it has."""
+    """Where a field's numbers and its entries lie, and how many terms it has."""
 
     start: int
     stop: int
     terms: int
+    entries_start: int = 0
+    entries_stop: int = 0
 
 
 class Facets:
@@ -200,13 +221,18 @@ class Facets:
         """How many products the snapshot has."""
         self._directory = ReadOnlyDatabase(folder / "fields.sqlite")
         self._fields: dict[str, _Field] = {
-            name: _Field(*place)
-            for name, *place in self._directory.rows("SELECT name, start, stop, terms FROM field")
+            name: _Field(*place) for name, *place in self._directory.rows("SELECT * FROM field")
         }
         self._vocabularies: dict[str, list[tuple[str, frozenset[str]]]] = {}  # read when asked for
         self._term_rows = open_array(folder / "term_rows.npy", np.int32)
         self._number_rows = open_array(folder / "number_rows.npy", np.int32)
         self._numbers = open_array(folder / "numbers.npy", np.float64)
+        self.counts = (folder / "entry_rows.npy").is_file()
+        """Whether what a result holds can be counted: not in a snapshot of daogou 0.1.0 or before.
+        """
+        if self.counts:
+            self._entry_rows = open_array(folder / "entry_rows.npy", np.int32)
+            self._entry_starts = open_array(folder / "entry_starts.npy", np.int32)
 
     def field(self, name: str) -> str:
         """The column a filter's field name stands for; attributes may be named bare.
@@ -286,6 +312,40 @@ class Facets:
         start = 0 if low is None else int(np.searchsorted(numbers, low, side="left"))
         stop = len(numbers) if high is None else int(np.searchsorted(numbers, high, side="right"))
         return self._number_rows[place.start + start : place.start + max(start, stop)]
+
+    def entries(self, column: str, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The terms that rows have in a column: (n,) places in `rows`, and (n,) terms.
+
+        A term is named by where its postings start: see `display`.
+        """
+        place = self._fields.get(column)
+        if place is None or not self.counts:
+            return np.empty(0, np.int64), np.empty(0, np.int32)
+        within = self._entry_rows[place.entries_start : place.entries_stop]
+        first = np.searchsorted(within, rows, side="left")
+        many = np.searchsorted(within, rows, side="right") - first
+        places = np.repeat(np.arange(len(rows)), many)
+        offsets = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
+        found = place.entries_start + np.repeat(first, many) + offsets
+        return places, self._entry_starts[found]
+
+    def display(self, column: str, start: int) -> str:
+        """The term of a column whose postings start there, as the catalog writes it."""
+        ((found,),) = self._directory.rows(
+            "SELECT display FROM term WHERE field = ? AND start = ?", (column, start)
+        )
+        return str(found)
+
+    def numbers_among(
+        self, column: str, among: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """The column's numbers, ascending, of the rows in a mask (size,), and those rows."""
+        place = self._fields.get(column)
+        if place is None:
+            return np.empty(0), np.empty(0, np.int32)
+        rows = self._number_rows[place.start : place.stop]
+        kept = np.flatnonzero(among[rows])
+        return self._numbers[place.start : place.stop][kept], rows[kept]
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """The field's number of every product, NaN where it has none; shape (size,)."""

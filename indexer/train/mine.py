@@ -12,6 +12,7 @@ from dataclasses import replace
 from random import Random
 
 from engine.analysis import STOPWORDS
+from engine.listing import View
 from engine.normal import comparable
 from engine.search import SearchEngine
 from engine.text import passage
@@ -32,6 +33,7 @@ BELOW_LAST = 0.5
 """How far below the last of the ranking the teacher puts a product it did not find."""
 
 _SHORTEST_RANKING = 20
+_WHOLE = View(ranked=True)
 _BATCH = 64  # queries searched at a time; their hits hold whole products
 _BARREN_PASSES = 5  # over all products, after which no further pseudo-query is to be had
 _TITLE_WORDS = 9  # what comes later in a title is seldom searched for
@@ -179,7 +181,9 @@ def _search(
     engine: SearchEngine, queries: Sequence[str], stage: Stage, depth: int
 ) -> Iterable[SearchResult]:
     for start in range(0, len(queries), _BATCH):
-        yield from engine.search_many(queries[start : start + _BATCH], k=depth, stage=stage)
+        yield from engine.search_many(
+            queries[start : start + _BATCH], k=depth, stage=stage, view=_WHOLE
+        )
 
 
 def _draw(hits: Sequence[Hit], size: int, random: Random) -> list[Hit]:
@@ -237,7 +241,8 @@ def hard_negatives(
         batch = kept[start : start + _BATCH]
         texts = [entry.query for entry in batch]
         rankings = {
-            stage: engine.search_many(texts, k=MINED_DEPTH, stage=stage) for stage in stages
+            stage: engine.search_many(texts, k=MINED_DEPTH, stage=stage, view=_WHOLE)
+            for stage in stages
         }
         pools = [
             {

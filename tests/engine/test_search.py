@@ -78,7 +78,8 @@ def test_pages_are_slices_of_one_ranking(engine: SearchEngine, stage: Stage) -> 
     pages = [engine.search("coffee mug", k=2, offset=at, stage=stage) for at in range(0, 14, 2)]
     assert [hit for page in pages for hit in page.hits] == list(whole.hits)
     assert [hit.rank for hit in whole.hits] == list(range(1, len(whole.hits) + 1))
-    assert {page.candidates for page in pages} == {len(whole.hits)}
+    ends = {page.candidates if page.total is None else page.total for page in pages}
+    assert ends == {len(whole.hits)}
 
 
 def test_filters_exclude_at_every_stage(engine: SearchEngine) -> None:
@@ -96,7 +97,8 @@ def test_stages_tell_where_a_hit_came_from(engine: SearchEngine) -> None:
     assert first.stages[Stage.FUSED].score == pytest.approx(first.score)
     assert first.probabilities is None
     keyword = engine.search("gooseneck kettle", stage=Stage.LEXICAL)
-    assert {"understand", "lexical", "fetch"} == set(keyword.timings)
+    assert {"understand", "lexical", "list", "fetch"} == set(keyword.timings)
+    assert keyword.total is None
 
 
 def test_candidates_are_all_ranked_and_nothing_besides(engine: SearchEngine) -> None:
@@ -330,7 +332,9 @@ def test_a_learned_fusion_orders_the_fused_stage(
     by_cosine = {Stage.FUSED: stage_model({"cosine": 1.0})}
     learned = with_ranking(shop_store, tmp_path / "r", by_cosine)
     dense = ids(engine.search("green mug", k=100, stage=Stage.DENSE))
-    assert ids(learned.search("green mug", k=100)) == dense
+    found = ids(learned.search("green mug", k=100))
+    assert found == [one for one in dense if one in found]  # what does not match is left out
+    assert found[:3] == dense[:3]
     with pytest.raises(ModelError, match="--reranker"):
         learned.search("green mug", stage=Stage.RERANKED)
 

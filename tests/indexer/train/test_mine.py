@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.listing import View
 from engine.search import SearchEngine
 from engine.text import passage
 from engine.types import Product, Stage
@@ -127,7 +128,7 @@ class TestPseudoQueries:
 class TestTeach:
     def test_a_list_holds_head_tail_and_an_outsider(self, engine: SearchEngine) -> None:
         (entry,) = teach(engine, "grid", ["Red  kettle"], size=8, depth=30, seed=1)
-        ranked = engine.search("Red kettle", k=30, stage=Stage.FUSED).hits
+        ranked = engine.search("Red kettle", k=30, stage=Stage.FUSED, view=View(ranked=True)).hits
         places = {hit.product.id: hit.rank for hit in ranked}
         scores = {hit.product.id: hit.score for hit in ranked}
         *drawn, outsider = entry.candidates

@@ -1,0 +1,143 @@
+"""From a ranking to the page that is shown: what matches, in which order, and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.retrieval.counts import count
+from engine.retrieval.facets import Facets
+from engine.retrieval.matching import Matches
+from engine.types import Facet, Ranking, Rows, RowSet, Scores, Sort
+
+_COLUMNS = {
+    Sort.PRICE: ("price", 1.0),
+    Sort.PRICE_DOWN: ("price", -1.0),
+    Sort.RATING: ("rating", -1.0),
+    Sort.NEWEST: ("created_at", -1.0),
+}
+"""By order the numeric field, and what it is multiplied by to ascend."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a result is to be shown."""
+
+    sort: Sort = Sort.RELEVANCE
+    collapse: bool = False
+    """Show variants that share a `group_id` as one: the best of them."""
+    facets: tuple[str, ...] = ()
+    """Fields whose values are counted."""
+    ranked: bool = False
+    """List all that was ranked, whether it matches or not, and nothing else: for training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All results of a query, in order."""
+
+    ranking: Ranking
+    total: int | None = None
+    """None where what matches was not asked for."""
+    total_is_least: bool = False
+    facets: tuple[Facet, ...] = ()
+
+
+class Lister:
+    """Lists the results of one snapshot's searches. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        facets: Facets,
+        id_rank: NDArray[np.int32],
+        numbers: Callable[[str], NDArray[np.float32]],
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            facets: of the snapshot.
+            id_rank: for each row its product id's place in ascending order, (products,).
+            numbers: a numeric field of every product, NaN where it has none; (products,).
+        """
+        self._facets = facets
+        self._id_rank = id_rank
+        self._numbers = numbers
+
+    def list(
+        self, ranking: Ranking, leaders: Rows, matches: Matches, allowed: RowSet | None, view: View
+    ) -> Listing:
+        """What matches and is allowed: as ranked, then the rest by how well it matches.
+
+        Args:
+            ranking: of the last stage; what does not match is left out.
+            leaders: what was asked for by its id: it matches, and is ranked first.
+            matches: what the query matches without filters.
+            allowed: what the filters allow; None without any.
+            view: how to show it.
+
+        Raises:
+            FilterError: no product has a field to be counted.
+            SnapshotSchemaError: facets of a snapshot that cannot count.
+        """
+        rows = np.union1d(matches.rows, leaders)
+        if allowed is not None:
+            rows = rows[allowed.mask[rows]]
+        ordered = self._ordered(ranking, rows, matches)
+        if view.sort is not Sort.RELEVANCE:
+            ordered = self._sorted(ordered, view.sort)
+        keys = self._keys(rows) if view.collapse else rows
+        if view.collapse:
+            ordered = _first_of_each(ordered, keys[np.searchsorted(rows, ordered.rows)])
+        return Listing(
+            ranking=ordered,
+            total=len(ordered),
+            total_is_least=not matches.complete,
+            facets=tuple(count(self._facets, name, rows, keys) for name in view.facets),
+        )
+
+    def _ordered(self, ranking: Ranking, rows: Rows, matches: Matches) -> Ranking:
+        """The rows as ranked, those that were not ranked behind."""
+        kept = np.isin(ranking.rows, rows)
+        ranked = Ranking(ranking.rows[kept], ranking.scores[kept])
+        others = rows[~np.isin(rows, ranked.rows)]
+        rest = Ranking.sort(others, _worth(others, matches), self._id_rank)
+        floor = np.float32(min(float(ranked.scores[-1]), 0.0) if len(ranked) else 0.0)
+        below = floor - 1 + _descending(len(rest))
+        return Ranking(
+            np.concatenate([ranked.rows, rest.rows]), np.concatenate([ranked.scores, below])
+        )
+
+    def _keys(self, rows: Rows) -> NDArray[np.int64]:
+        """What each row counts as: its group, or itself as a negative number."""
+        keys = -1 - rows
+        places, groups = self._facets.entries("group_id", rows)
+        keys[places] = groups
+        return keys
+
+    def _sorted(self, ranking: Ranking, sort: Sort) -> Ranking:
+        """By the number of a field, what has none last; as ranked where it is the same."""
+        field, sign = _COLUMNS[sort]
+        values = sign * self._numbers(field)[ranking.rows]
+        order = np.argsort(values, kind="stable")  # NaN is put last
+        return Ranking(ranking.rows[order], _descending(len(order)))
+
+
+def _worth(rows: Rows, matches: Matches) -> Scores:
+    worth = np.zeros(len(rows), dtype=np.float32)
+    there = np.isin(rows, matches.rows)
+    worth[there] = matches.scores[np.searchsorted(matches.rows, rows[there])]
+    return worth
+
+
+def _descending(count: int) -> Scores:
+    """Scores that say nothing but the order."""
+    return -np.arange(count, dtype=np.float32)
+
+
+def _first_of_each(ranking: Ranking, keys: NDArray[np.int64]) -> Ranking:
+    """The first row of each key, in their order."""
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    return Ranking(ranking.rows[first], ranking.scores[first])

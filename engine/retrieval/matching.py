@@ -1,0 +1,79 @@
+"""Which products a query matches: what is counted, listed and faceted.
+
+A product matches where keyword search gives it at least half of its best score, or its cosine is
+at least half of the mean of the ten best. The rule knows the query and the whole catalog, neither
+filters nor the page: so a total is the same on every page, and what a facet counts is what choosing
+it returns. How it was calibrated: docs/log.md.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+from engine.protocols import DenseRetriever, LexicalRetriever
+from engine.types import Rows, Scores
+
+MOST = 10_000
+"""Products that are counted exactly; of more it is said that there are at least so many."""
+KEYWORD_SHARE = 0.5
+COSINE_SHARE = 0.5
+_NEAREST = 10
+_KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB
+
+
+class Matches(NamedTuple):
+    """What a query matches."""
+
+    rows: Rows
+    """Ascending."""
+    scores: Scores
+    """How well: keyword score and cosine as shares of their best, added; (n,)."""
+    complete: bool
+    """False where there are more."""
+
+
+class Matcher:
+    """Finds what queries match in one snapshot. Safe to use from many threads."""
+
+    def __init__(self, lexical: LexicalRetriever, dense: DenseRetriever) -> None:
+        self._lexical = lexical
+        self._dense = dense
+        self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
+        self._lock = Lock()
+
+    def of(self, text: str, vector: NDArray[np.float32]) -> Matches:
+        """What a query matches: its cleaned text, and its vector (dim,)."""
+        with self._lock:
+            known = self._known.get(text)
+        if known is None:
+            known = self._find(text, vector)
+            with self._lock:
+                self._known[text] = known
+        return known
+
+    def _find(self, text: str, vector: NDArray[np.float32]) -> Matches:
+        (keyword,) = self._lexical.search([text], MOST + 1)
+        best = float(keyword.scores[0]) if len(keyword) else 1.0
+        said = keyword.top(int((keyword.scores >= KEYWORD_SHARE * best).sum()))
+        (nearest,) = self._dense.search(vector[None, :], _NEAREST)
+        level = float(nearest.scores.mean()) if len(nearest) else 0.0
+        meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest
+        rows = np.union1d(said.rows, meant.rows).astype(np.int64)
+        scores = np.zeros(len(rows), dtype=np.float32)
+        scores[np.searchsorted(rows, said.rows)] += said.scores / best
+        if level > 0:
+            scores[np.searchsorted(rows, meant.rows)] += meant.scores / np.float32(level)
+        complete = len(rows) <= MOST
+        if not complete:
+            kept = np.sort(np.argsort(-scores, kind="stable")[:MOST])
+            rows, scores = rows[kept], scores[kept]
+        return Matches(rows, scores, complete)
+
+
+def _size(found: Matches) -> int:
+    return len(found.rows) + 1

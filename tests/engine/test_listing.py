@@ -1,0 +1,268 @@
+"""Totals, facets, order and variants, beside a reference that looks at every product."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.errors import FilterError, SnapshotSchemaError
+from engine.listing import View
+from engine.normal import comparable
+from engine.retrieval.facets import category_terms
+from engine.retrieval.filters import parse_filters
+from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher
+from engine.search import SearchEngine
+from engine.settings import load_settings
+from engine.types import And, AnyOf, Between, Facet, Filter, Not, Or, Product, SearchResult, Sort
+
+FIELDS = ("brand", "category", "price", "in_stock", "material", "color")
+QUERIES = (
+    "kettle", "quiet fan for bedroom", "stainless steel", "gift for a 5 year old", "乌龙茶",
+    "waterproof jacket", "rug without fringe", "usb c cable 6 ft", "something warm", "qwertz",
+    "DGCB144B9", "desk lamp", "coffee",
+)  # fmt: skip
+
+
+class Shop:
+    """The demo catalog, held in memory, and the engine over it."""
+
+    def __init__(self, store: Path) -> None:
+        self.engine = SearchEngine.open(store, load_settings(cache=0))
+        count = len(self.engine.snapshot)
+        self.products = self.engine.snapshot.products.fetch(np.arange(count))
+        self.vectors = np.asarray(self.engine.snapshot.vectors, dtype=np.float32)
+
+    def matching(self, text: str) -> tuple[set[str], set[str]]:
+        """Ids that surely match, and those that may by rounding."""
+        snapshot = self.engine.snapshot
+        (keyword,) = snapshot.lexical.search([text], len(snapshot))
+        cosines = self.vectors @ snapshot.encoder.encode_queries([text])[0]
+        least = COSINE_SHARE * float(np.sort(cosines)[-10:].mean())
+        said = keyword.rows[keyword.scores >= KEYWORD_SHARE * max(keyword.scores, default=1)]
+        printed = {
+            product.id
+            for product in self.products
+            if text.casefold() in {product.id.casefold(), product.sku.casefold(), product.gtin}
+        }
+        sure = {self.products[row].id for row in said} | printed
+        may = sure | {self.products[row].id for row in np.flatnonzero(cosines >= least - 1e-5)}
+        return sure | {
+            self.products[row].id for row in np.flatnonzero(cosines >= least + 1e-5)
+        }, may
+
+    def passing(self, condition: Filter | None, ids: Iterable[str]) -> list[Product]:
+        known = {product.id: product for product in self.products}
+        return [known[one] for one in ids if condition is None or passes(condition, known[one])]
+
+
+@pytest.fixture(scope="module")
+def shop(demo_store: Path) -> Shop:
+    return Shop(demo_store)
+
+
+def values(product: Product, field: str) -> list[object]:
+    """What a product holds of a field, as a filter sees it."""
+    match field:
+        case "category":
+            return list(category_terms(product.category))
+        case "price":
+            return [] if product.price is None else [product.price]
+        case "in_stock":
+            return [] if product.in_stock is None else [str(product.in_stock).lower()]
+        case "brand" | "color":
+            return [getattr(product, field)] if getattr(product, field) else []
+    value = product.attributes.get(field)
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def passes(condition: Filter, product: Product) -> bool:
+    match condition:
+        case And(clauses):
+            return all(passes(one, product) for one in clauses)
+        case Or(clauses):
+            return any(passes(one, product) for one in clauses)
+        case Not(clause):
+            return not passes(clause, product)
+        case Between(field, low, high):
+            numbers = [one for one in values(product, field) if isinstance(one, float | int)]
+            return any((low or -math.inf) <= one <= (high or math.inf) for one in numbers)
+        case AnyOf(field, wanted):
+            held = {comparable(str(one)) for one in values(product, field)}
+            return bool(held & {comparable(str(one).lower()) for one in wanted})
+
+
+def key_of(product: Product, view: View) -> str:
+    return f"group {product.group_id}" if view.collapse and product.group_id else product.id
+
+
+def listed(shop: Shop, text: str, condition: Filter | None, view: View) -> list[Product]:
+    """Every product of the result, page by page."""
+    found: list[Product] = []
+    while True:
+        page = shop.engine.search(text, k=100, offset=len(found), filters=condition, view=view)
+        assert page.total is not None
+        assert [hit.rank for hit in page.hits] == list(
+            range(len(found) + 1, len(found) + len(page.hits) + 1)
+        )
+        found += [hit.product for hit in page.hits]
+        if len(page.hits) < 100:
+            assert page.total == len(found)
+            return found
+
+
+CONDITIONS = st.one_of(
+    st.none(),
+    st.sampled_from(["Bramwick", "Tarrowby", "pellucca"]).map(lambda one: AnyOf("brand", (one,))),
+    st.sampled_from(["Kitchen", "Kettles & Coffee", "Heating & Cooling"]).map(
+        lambda one: AnyOf("category", (one,))
+    ),
+    st.tuples(st.integers(5, 40), st.integers(20, 200)).map(
+        lambda pair: Between("price", float(pair[0]), float(pair[1]))
+    ),
+    st.booleans().map(lambda one: AnyOf("in_stock", (one,))),
+    st.sampled_from(["stainless steel", "cotton", "wood"]).map(
+        lambda one: Not(AnyOf("material", (one,)))
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    text=st.sampled_from(QUERIES), first=CONDITIONS, second=CONDITIONS,
+    collapse=st.booleans(), sort=st.sampled_from(Sort), either=st.booleans(),
+)  # fmt: skip
+def test_nothing_differs_from_looking_at_every_product(  # noqa: PLR0917 - hypothesis names them
+    shop: Shop,
+    text: str,
+    first: Filter | None,
+    second: Filter | None,
+    collapse: bool,
+    sort: Sort,
+    either: bool,
+) -> None:
+    clauses = tuple(one for one in (first, second) if one is not None)
+    condition = None if not clauses else Or(clauses) if either else And(clauses)
+    view = View(sort=sort, collapse=collapse, facets=FIELDS)
+    result = shop.engine.search(text, k=5, filters=condition, view=view)
+    everything = listed(shop, text, condition, View(sort=sort))
+    sure, may = (shop.passing(condition, ids) for ids in shop.matching(text))
+    assert {one.id for one in sure} <= {one.id for one in everything} <= {one.id for one in may}
+    assert len({one.id for one in everything}) == len(everything)
+
+    shown = listed(shop, text, condition, view)
+    assert [one.id for one in shown[:5]] == [hit.product.id for hit in result.hits]
+    keys = [key_of(one, view) for one in everything]
+    assert [key_of(one, view) for one in shown] == list(dict.fromkeys(keys))
+    assert result.total == len(shown)
+    check_facets(result, everything, view)
+    check_order(shown, sort)
+
+
+def check_facets(result: SearchResult, everything: list[Product], view: View) -> None:
+    """Every count is what a look at every product gives."""
+    for facet in result.facets:
+        held = Counter(
+            value
+            for value, _ in {
+                (comparable(str(value)), key_of(product, view))
+                for product in everything
+                for value in values(product, facet.field)
+                if not isinstance(value, float | int) or isinstance(value, bool)
+            }
+        )
+        for one in facet.values:
+            if one.value is not None:
+                assert one.count == held[comparable(one.value)], (facet.field, one)
+        ranges = [one for one in facet.values if one.low is not None]
+        for one in ranges:
+            between = Between(facet.field, one.low, one.high)
+            inside = {key_of(product, view) for product in everything if passes(between, product)}
+            assert one.count == len(inside)
+        counts = [one.count for one in facet.values if one.value is not None]
+        assert counts == sorted(counts, reverse=True)
+        if facet.field == "brand":
+            assert len(held) == len(counts) + facet.more
+
+
+def check_order(shown: list[Product], sort: Sort) -> None:
+    numbers: dict[Sort, Callable[[Product], float | None]] = {
+        Sort.PRICE: lambda one: one.price,
+        Sort.PRICE_DOWN: lambda one: None if one.price is None else -one.price,
+        Sort.RATING: lambda one: None if one.rating is None else -one.rating,
+        Sort.NEWEST: lambda one: (
+            -datetime.fromisoformat(one.created_at).timestamp() if one.created_at else None
+        ),
+    }
+    if sort in numbers:
+        found = [numbers[sort](one) for one in shown]
+        known = [one for one in found if one is not None]
+        rounded = np.array(known, dtype=np.float32)
+        assert (np.diff(rounded) >= 0).all()
+        assert found == known + [None] * (len(found) - len(known))
+
+
+def choosing(field: str, value: str | None, low: float | None, high: float | None) -> Filter:
+    return Between(field, low, high) if value is None else AnyOf(field, (value,))
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+@pytest.mark.parametrize("text", QUERIES[:6])
+def test_a_count_is_what_choosing_it_returns(shop: Shop, text: str, collapse: bool) -> None:
+    view = View(collapse=collapse, facets=FIELDS)
+    result = shop.engine.search(text, view=view)
+    facets: dict[str, Facet] = {facet.field: facet for facet in result.facets}
+    assert list(facets) == list(FIELDS)
+    for facet in result.facets:
+        for one in facet.values[:4]:
+            chosen = choosing(facet.field, one.value, one.low, one.high)
+            assert shop.engine.search(text, filters=chosen, view=view).total == one.count
+
+
+def test_categories_are_paths_from_the_top(shop: Shop) -> None:
+    result = shop.engine.search("kettle", view=View(facets=("category",)))
+    names = {one.value for one in result.facets[0].values}
+    assert "Kitchen" in names
+    assert "Kitchen > Kettles & Coffee" in names
+    assert "Kettles & Coffee" not in names
+
+
+def test_a_field_that_no_product_has_is_named(shop: Shop) -> None:
+    with pytest.raises(FilterError, match="sails"):
+        shop.engine.search("kettle", view=View(facets=("sails",)))
+
+
+def test_a_snapshot_of_before_cannot_count_and_says_so(shop: Shop) -> None:
+    facets = shop.engine.snapshot.facets
+    facets.counts = False
+    try:
+        with pytest.raises(SnapshotSchemaError, match="daogou index"):
+            shop.engine.search("kettle", view=View(facets=("brand",)))
+        assert shop.engine.search("kettle", view=View(collapse=True)).total
+    finally:
+        facets.counts = True
+
+
+def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:
+    monkeypatch.setattr("engine.retrieval.matching.MOST", 50)
+    engine = SearchEngine(shop.engine.snapshot, load_settings(cache=0))
+    result = engine.search("kettle", k=100, view=View(facets=("brand",)))
+    assert (result.total, result.total_is_least) == (50, True)
+    assert len(result.hits) == 50
+    narrow = engine.search("kettle", k=100, filters=parse_filters(["brand=Bramwick"]))
+    counted = {one.value: one.count for one in result.facets[0].values}
+    assert narrow.total == counted["Bramwick"]
+
+
+def test_what_a_query_matches_is_kept(shop: Shop) -> None:
+    snapshot = shop.engine.snapshot
+    matcher = Matcher(snapshot.lexical, snapshot.dense)
+    (vector,) = snapshot.encoder.encode_queries(["kettle"])
+    assert matcher.of("kettle", vector) is matcher.of("kettle", vector)
