@@ -18,6 +18,7 @@ from engine.types import Stage
 
 if TYPE_CHECKING:
     from engine.guide.guide import ShoppingGuide
+    from engine.guide.navigate import Navigation
     from engine.types import SearchResult
 
 Store = Annotated[
@@ -83,6 +84,9 @@ def search(
         typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
     ] = None,
     stage: Annotated[Stage | None, typer.Option(help="Show this stage's ranking.")] = None,
+    understand: Annotated[
+        bool, typer.Option(help="Respell words and read prices and refusals, or not.")
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
     ] = False,
@@ -90,18 +94,37 @@ def search(
 ) -> None:
     """Search a catalog from the command line."""
     from api.schemas import search_answer
+    from engine.guide.guide import ShoppingGuide
     from engine.retrieval.filters import parse_filters
-    from engine.search import SearchEngine
 
     settings = settings_of(store=store, threads=threads)
     condition = parse_filters(filters) if filters else None
-    engine = SearchEngine.open(settings.store, settings)
-    result = engine.search(query, k=k, offset=offset, filters=condition, stage=stage)
+    engine = ShoppingGuide.open(settings.store, settings)
+    found = engine.navigate(
+        query, k=k, offset=offset, filters=condition, stage=stage, read=understand
+    )
     if as_json:
-        answer = search_answer(result, k=k, offset=offset)
+        answer = search_answer(found.result, k=k, offset=offset, navigation=found.navigation)
         typer.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
     else:
-        _print_table(result)
+        _print_ways(query, found.navigation)
+        _print_table(found.result)
+
+
+def _print_ways(query: str, navigation: Navigation) -> None:
+    """What was understood, and ways on, above the hits."""
+    if navigation.corrected:
+        typer.echo(f"Showing {navigation.did_you_mean!r}; for {query!r} add --no-understand.")
+    elif navigation.did_you_mean:
+        typer.echo(f"Did you mean {navigation.did_you_mean!r}?")
+    for one in navigation.understood:
+        if one.applied:
+            typer.echo(f"Only {one.words} ({one.field}); for all add --no-understand.")
+    if navigation.shelves:
+        shelves = (f"{one.shelf.title}: {one.shelf.products:,}" for one in navigation.shelves[:3])
+        typer.echo(f"In {', '.join(shelves)}")
+    for way in navigation.relaxations:
+        typer.echo(f"Without {' and '.join(way.given_up)}: {way.products:,} products.")
 
 
 def _print_table(result: SearchResult) -> None:

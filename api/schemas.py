@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.schemas_navigate import NavigationBody, navigation_answer
+from engine.guide.navigate import Navigation
 from engine.types import AttributeValue, Hit, Product, Relevance, SearchResult, Stage
 
 MAX_K = 100
@@ -67,6 +69,15 @@ AskedStage = Annotated[
 ]
 
 
+AskedUnderstanding = Annotated[
+    bool,
+    Field(
+        description="False searches for the words as typed: nothing is respelt, and no price or "
+        "refusal in them becomes a filter."
+    ),
+]
+
+
 class SearchParams(BaseModel):
     """The query string of `GET /v1/search`. An unknown parameter is an error, never ignored."""
 
@@ -84,6 +95,7 @@ class SearchParams(BaseModel):
         examples=[["brand=Nike", "price<=50"]],
     )
     stage: AskedStage = None
+    understand: AskedUnderstanding = True
 
 
 class SearchRequest(BaseModel):
@@ -113,6 +125,7 @@ class SearchRequest(BaseModel):
         "`gte` and `lte` bound a number.",
     )
     stage: AskedStage = None
+    understand: AskedUnderstanding = True
 
 
 class ProductBody(BaseModel):
@@ -163,7 +176,7 @@ class HitBody(BaseModel):
     )
 
 
-class SearchResponse(BaseModel):
+class SearchResponse(NavigationBody):
     """A page of the ranking for one query."""
 
     model_config = ConfigDict(extra="forbid")
@@ -222,7 +235,12 @@ def _hit_answer(hit: Hit) -> dict[str, Any]:
     }
 
 
-def search_answer(result: SearchResult, *, k: int, offset: int) -> dict[str, Any]:
+_NOWHERE_ELSE = Navigation()
+
+
+def search_answer(
+    result: SearchResult, *, k: int, offset: int, navigation: Navigation = _NOWHERE_ELSE
+) -> dict[str, Any]:
     """The answer as JSON types, in the shape of `SearchResponse`."""
     return {
         "query": result.query.text,
@@ -236,6 +254,7 @@ def search_answer(result: SearchResult, *, k: int, offset: int) -> dict[str, Any
         "k": k,
         "offset": offset,
         "timings": {name: round(float(spent), 3) for name, spent in result.timings.items()},
+        **navigation_answer(navigation),
         "hits": [_hit_answer(hit) for hit in result.hits],
     }
 

@@ -17,8 +17,11 @@ import structlog
 from engine.cores import usable_cores
 from engine.guide.consult import Consultation
 from engine.guide.history import Event
+from engine.guide.navigate import Navigated
 from engine.guide.recommend import Recommendation
 from engine.pace import Pace
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion
 from engine.types import Filter, Product, SearchResult, Stage
 
 T = TypeVar("T")
@@ -64,6 +67,25 @@ class Engine(Protocol):
         deadline: float | None = None,
     ) -> SearchResult:
         """One page of the ranking for one query, by `deadline` (`time.monotonic`)."""
+
+    def navigate(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        deadline: float | None = None,
+        read: bool = True,
+    ) -> Navigated:
+        """`search` for the words as they are understood, and what goes with the page."""
+
+    def suggest(self, typed: str, *, k: int = 8) -> Sequence[Completion]:
+        """Ways to go on from what was typed."""
+
+    def categories(self, under: str = "", *, k: int = 100) -> Sequence[Shelf]:
+        """The shelves right below one."""
 
     def product(self, product_id: str) -> Product:
         """The product with that id; raises ProductNotFoundError."""

@@ -37,6 +37,8 @@ from engine.types import (
 )
 from engine.understand import clean, understand
 
+_BEST = 50  # products of an answer that say where it lies
+
 
 class SearchEngine:
     """Searches one snapshot. Safe to use from many threads."""
@@ -205,6 +207,7 @@ class SearchEngine:
                 degraded=stage is not asked,
                 fits=answer.fits,
                 nothing_fits=answer.nothing_fits,
+                best=tuple(answer.rankings[stage].rows[:_BEST].tolist()),
             )
             for answer, (hits, total) in zip(answers, pages, strict=True)
         ]

@@ -244,3 +244,5 @@ class SearchResult:
     """How likely the catalog has something for the query; None where no cut-off was fitted."""
     nothing_fits: bool = False
     """True where that is so unlikely that the shopper should be told. The hits stay."""
+    best: tuple[int, ...] = ()
+    """Rows of the first products of the ranking, whatever the page."""

@@ -38,6 +38,22 @@ SEARCH_RESPONSE: Final[dict[str, Any]] = {
         "reranked": 61.2,
         "fetch": 0.3,
     },
+    "did_you_mean": None,
+    "corrected": False,
+    "understood": [
+        {
+            "field": "color",
+            "words": "red",
+            "span": [0, 3],
+            "value": "red",
+            "negated": False,
+            "confidence": 0.62,
+            "applied": False,
+        }
+    ],
+    "shelves": [{"category": "Sports > Running > Shoes", "best": 34, "products": 212}],
+    "related": ["red running shoes women"],
+    "relaxations": [],
     "hits": [
         {
             "rank": 1,

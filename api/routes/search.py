@@ -58,6 +58,7 @@ async def search(
         k=params.k,
         offset=params.offset,
         stage=params.stage,
+        read=params.understand,
         filters=lambda: parse_filters(params.filter) if params.filter else None,
     )
     return _respond(request, metrics, *await service.run(work))
@@ -78,6 +79,7 @@ async def search_json(
         k=body.k,
         offset=body.offset,
         stage=body.stage,
+        read=body.understand,
         filters=lambda: filter_from_json(body.filters) if body.filters else None,
     )
     return _respond(request, metrics, *await service.run(work))
@@ -89,15 +91,23 @@ def _searching(
     k: int,
     offset: int,
     stage: Stage | None,
+    read: bool,
     filters: Callable[[], Filter | None],
 ) -> Callable[[Engine, float], tuple[SearchResult, bytes]]:
     """A search to be run off the event loop, its answer written there as well."""
 
     def work(engine: Engine, deadline: float) -> tuple[SearchResult, bytes]:
-        result = engine.search(
-            text, k=k, offset=offset, filters=filters(), stage=stage, deadline=deadline
+        found = engine.navigate(
+            text,
+            k=k,
+            offset=offset,
+            filters=filters(),
+            stage=stage,
+            deadline=deadline,
+            read=read,
         )
-        answer = search_answer(result, k=k, offset=offset)
+        result = found.result
+        answer = search_answer(result, k=k, offset=offset, navigation=found.navigation)
         return result, to_json(answer, inf_nan_mode="null")
 
     return work

@@ -107,6 +107,7 @@ class ShelfBuilder:
 
 _AT = "SELECT number, name, products, below FROM shelf WHERE "
 
+
 class Shelves:
     """Compares the shelves of products. Safe to use from many threads."""
 
@@ -165,17 +166,15 @@ class Shelves:
         Raises:
             SnapshotSchemaError: this snapshot does not name its shelves.
         """
-        return self._shelves(
-            "folded = ? ORDER BY products DESC, number LIMIT 10", comparable(name)
-        )
+        return self._shelves("folded = ? ORDER BY products DESC, number LIMIT 10", comparable(name))
 
-    def where(self, rows: Rows) -> list[tuple[Shelf, int]]:
+    def where(self, rows: Sequence[int]) -> list[tuple[Shelf, int]]:
         """The shelves that these products stand on, and how many of them; all levels, any order.
 
         Raises:
             SnapshotSchemaError: this snapshot does not name its shelves.
         """
-        paths = self._paths(rows)
+        paths = self._paths(np.array(rows, dtype=np.int64))
         numbers, counts = np.unique(paths[paths >= 0], return_counts=True)
         many = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
         found = self._named().rows_in(_AT + "number IN (?)", many)

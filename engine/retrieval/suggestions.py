@@ -51,7 +51,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Suggestion:
+class Completion:
     """One way to go on."""
 
     text: str
@@ -214,7 +214,7 @@ class Suggestions:
                 "Roll back with: daogou snapshots rollback"
             )
 
-    def complete(self, typed: str, k: int = 8) -> list[Suggestion]:
+    def complete(self, typed: str, k: int = 8) -> list[Completion]:
         """The `k` most frequent ways to go on from what was typed.
 
         Where nothing begins like all of it, its last words are completed and the others kept. One
@@ -231,16 +231,16 @@ class Suggestions:
             if found:
                 head = folded[:start]
                 return [
-                    Suggestion(head + one.text, one.kind, one.weight, one.corrected)
+                    Completion(head + one.text, one.kind, one.weight, one.corrected)
                     if head
                     else one
                     for one in found
                 ]
         return []
 
-    def _begun(self, beginning: str, k: int) -> list[Suggestion]:
+    def _begun(self, beginning: str, k: int) -> list[Completion]:
         """What begins like this, and what begins with nearly this and is far more frequent."""
-        found: dict[tuple[str, ...], Suggestion] = {}
+        found: dict[tuple[str, ...], Completion] = {}
         for edits in range(_forgiven(beginning.strip()) + 1):
             if edits == 2 and found:
                 break
@@ -249,7 +249,7 @@ class Suggestions:
                 if edits and one.weight < _RARE * exact:
                     continue
                 same = tuple(sorted(analyze(one.text)))
-                found.setdefault(same, Suggestion(one.text, one.kind, one.weight, edits > 0))
+                found.setdefault(same, Completion(one.text, one.kind, one.weight, edits > 0))
             if len(found) >= k:
                 break
         return list(found.values())[:k]
@@ -272,9 +272,7 @@ class Suggestions:
         if not wanted:
             return {}
         clause = Clause.term_set_query(self._schema, _PHRASE, wanted)
-        return {
-            " ".join(words_of(one.text)): one.weight for one in self._best(clause, len(wanted))
-        }
+        return {" ".join(words_of(one.text)): one.weight for one in self._best(clause, len(wanted))}
 
     def _best(self, clause: Clause, limit: int) -> list[_Entry]:
         hits = self._searcher.search(clause, limit, count=False, order_by_field=_WEIGHT).hits

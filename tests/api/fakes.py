@@ -18,6 +18,7 @@ from engine.guide.consult import (
     compare,
 )
 from engine.guide.history import Event
+from engine.guide.navigate import Navigated, Navigation
 from engine.guide.needs import read_needs
 from engine.guide.pieces import pieces_of
 from engine.guide.reasons import Reason
@@ -25,6 +26,8 @@ from engine.guide.recommend import Recommendation
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.facets import FacetBuilder, Facets
 from engine.retrieval.filters import allowed_rows
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion, Kind
 from engine.types import Filter, Hit, Product, Relevance, SearchResult, Stage, StageScore
 from engine.understand import understand
 
@@ -155,6 +158,35 @@ class FakeEngine:
 
     def newer(self) -> Self | None:
         return None
+
+    def navigate(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        deadline: float | None = None,
+        read: bool = True,
+    ) -> Navigated:
+        typed = text == "shoos" and read
+        result = self.search(
+            "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
+            deadline=deadline,
+        )  # fmt: skip
+        return Navigated(result, Navigation("shoes", corrected=True) if typed else Navigation())
+
+    def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
+        if typed == "old":
+            raise StageUnavailableError("snapshot-1 has no suggestions. Index the catalog again")
+        titles = [one.title for one in PRODUCTS if one.title.lower().startswith(typed.lower())]
+        return [Completion(title, Kind.PHRASE, 1) for title in titles[:k]]
+
+    def categories(self, under: str = "", *, k: int = 100) -> list[Shelf]:
+        if under:
+            return [Shelf(1, (under, "Kettles"), 1, 0)]
+        return [Shelf(0, ("Kitchen",), 1, 1)][:k]
 
     def recommend(
         self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None

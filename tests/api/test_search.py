@@ -39,6 +39,12 @@ def test_the_best_product_comes_first_with_all_its_fields(client: TestClient) ->
         "k": 10,
         "offset": 0,
         "timings": {"lexical": 1.25, "fused": 0.5},
+        "did_you_mean": None,
+        "corrected": False,
+        "understood": [],
+        "shelves": [],
+        "related": [],
+        "relaxations": [],
     }
 
 
