@@ -109,6 +109,8 @@ def search(
     else:
         _print_ways(query, found.navigation)
         _print_table(found.result)
+        for way in found.navigation.relaxations:
+            typer.echo(f"Without {' and '.join(way.given_up)}: {way.products:,} products.")
 
 
 def _print_ways(query: str, navigation: Navigation) -> None:
@@ -123,8 +125,6 @@ def _print_ways(query: str, navigation: Navigation) -> None:
     if navigation.shelves:
         shelves = (f"{one.shelf.title}: {one.shelf.products:,}" for one in navigation.shelves[:3])
         typer.echo(f"In {', '.join(shelves)}")
-    for way in navigation.relaxations:
-        typer.echo(f"Without {' and '.join(way.given_up)}: {way.products:,} products.")
 
 
 def _print_table(result: SearchResult) -> None:

@@ -79,7 +79,7 @@ class StatementBody(BaseModel):
     field: str = Field(description="price, brand, color or category.")
     words: str
     span: list[int] | None = Field(
-        description="Where they begin and end in the query as it was understood."
+        default=None, description="Where they begin and end in the query as it was understood."
     )
     value: str
     negated: bool
@@ -102,14 +102,16 @@ class RelaxationBody(BaseModel):
 
     given_up: list[str] = Field(description="Conditions, or words that no product holds.")
     products: int = Field(description="That pass what is left, or are ranked for it.")
-    query: str | None = Field(description="What is left of the query, where words are given up.")
+    query: str | None = Field(
+        default=None, description="What is left of the query, where words are given up."
+    )
 
 
 class NavigationBody(BaseModel):
     """What goes with a page of results."""
 
     did_you_mean: str | None = Field(
-        description="The query in the catalog's own spelling; null where it is that."
+        default=None, description="The query in the catalog's own spelling; null where it is that."
     )
     corrected: bool = Field(
         description="True where that was searched instead: `understand=false` undoes it."

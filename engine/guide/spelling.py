@@ -11,6 +11,7 @@ from engine.retrieval.suggestions import Suggestions
 _SHORTEST, _TWO_EDITS = 4, 8  # letters from which one and two edits are looked for
 _MOST_WORDS = 12  # of a query that are looked up
 _SURE = 4  # times more products must have a word than the next one that is as near
+_ALONE, _IN_USE = 7, 10  # letters of a word without others beside it, and products that have it
 _ENOUGH = 3  # products that must have a word for it to be sure
 
 
@@ -20,7 +21,9 @@ class Correction:
 
     text: str
     sure: bool
-    """Every change is to one word alone that is near, is in use, and stands out."""
+    """Every change is to a word in use that the catalog writes beside the query's next or last.
+
+    Of a word alone, it must be long and the change must stand out."""
 
 
 class Speller:
@@ -102,8 +105,10 @@ class Speller:
             )
             best, *others = ranked
             rival = max((near[one] for one in others if one[0] == word[0]), default=0)
-            stands_out = bool(beside[best]) or near[best] >= _SURE * rival
-            sure = best[0] == word[0] and near[best] >= _ENOUGH and stands_out
+            alone = not before and not after and edits == 1 and len(word) >= _ALONE
+            stands_out = alone and near[best] >= max(_SURE * rival, _IN_USE)
+            sure = best[0] == word[0] and near[best] >= _ENOUGH
+            sure = sure and (bool(beside[best]) or stands_out)
             return best, sure
         return None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import tantivy
 from tantivy import Query as Clause
 
-from engine.analysis import analyze
+from engine.analysis import STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError
 from engine.retrieval.lexical import mirrored, settle
 from engine.retrieval.phrases import LONGEST, PhraseCounter, words_of
@@ -118,7 +118,7 @@ class SuggestionBuilder:
         useful: dict[str, int] = {}
         for query, times in self._asked.items():
             words = words_of(query)
-            if words and all(map(known.get, words)):
+            if words and all(word in STOPWORDS or known.get(word) for word in words):
                 key = " ".join(words)
                 useful[key] = useful.get(key, 0) + times
         return dict(sorted(useful.items(), key=lambda item: (-item[1], item[0]))[:_MOST_ASKED])
