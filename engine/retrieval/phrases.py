@@ -71,11 +71,11 @@ class PhraseCounter:
         named = [product.brand, product.color, *product.category]
         self.words.add({word for part in parts for word in part} | set(words_of(" ".join(named))))
 
-    def phrases(self) -> Iterator[tuple[str, int]]:
-        """Phrases of two products or more, and how many.
+    def phrases(self) -> Iterator[tuple[str, int, bool]]:
+        """Phrases of two products or more, how many, and whether each stands for itself.
 
-        One that hardly ever stands without a certain next word is no phrase of its own: "stainless"
-        of "stainless steel" is left out.
+        One that hardly ever stands without a certain next word does not: "stainless" of "stainless
+        steel".
         """
         longer: dict[str, int] = {}
         for phrase, count in self._phrases.items():
@@ -83,8 +83,8 @@ class PhraseCounter:
             if shorter:
                 longer[shorter] = max(longer.get(shorter, 0), count)
         for phrase, count in self._phrases.items():
-            if count > 1 and 10 * longer.get(phrase, 0) < 9 * count:
-                yield phrase, count
+            if count > 1:
+                yield phrase, count, 10 * longer.get(phrase, 0) < 9 * count
 
 
 def _phrases(words: list[str]) -> Iterator[str]:

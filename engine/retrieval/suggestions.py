@@ -2,7 +2,8 @@
 
 A tantivy index of its own: the dictionary of its terms is a memory-mapped automaton, which another
 automaton, of all texts within some edits of a beginning, walks in under a millisecond (Schulz and
-Mihov 2002). Beside the phrases lie the catalog's words, for spelling.
+Mihov 2002). Beside them lie the catalog's words and
+the beginnings of its phrases, for spelling.
 
 suggest.json   version, and how much there is
 asked.tsv      the old queries, with how often each was asked
@@ -18,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import tantivy
+from tantivy import Occur
 from tantivy import Query as Clause
 
 from engine.analysis import STOPWORDS, analyze
@@ -104,6 +106,7 @@ class SuggestionBuilder:
         asked = self._useful()
         entries = self._entries(asked)
         words = dict(self._counter.words.items())
+        words |= {phrase: count for phrase, count, whole in self._counter.phrases() if not whole}
         _write_index(self._folder, entries, words)
         lines = (f"{query}\t{times}\n" for query, times in asked.items())
         (self._folder / ASKED).write_text("".join(lines), encoding="utf-8")
@@ -126,7 +129,9 @@ class SuggestionBuilder:
     def _entries(self, asked: Mapping[str, int]) -> dict[str, _Entry]:
         """What may be suggested, by its folded form; the more telling kind of two."""
         entries = {
-            phrase: _Entry(phrase, Kind.PHRASE, count) for phrase, count in self._counter.phrases()
+            phrase: _Entry(phrase, Kind.PHRASE, count)
+            for phrase, count, whole in self._counter.phrases()
+            if whole
         }
         for query, times in asked.items():
             known = entries[query].weight if query in entries else 0
@@ -267,12 +272,16 @@ class Suggestions:
         return [Word(one.text, one.weight) for one in self._best(clause, _CONSIDERED)]
 
     def phrases(self, keys: Iterable[str]) -> dict[str, int]:
-        """Those of the folded texts that are phrases of the catalog, with their weights."""
+        """Those of the folded texts that the catalog writes, with their weights."""
         wanted = list(keys)
         if not wanted:
             return {}
-        clause = Clause.term_set_query(self._schema, _PHRASE, wanted)
-        return {" ".join(words_of(one.text)): one.weight for one in self._best(clause, len(wanted))}
+        either = [
+            (Occur.Should, Clause.term_set_query(self._schema, field, wanted))
+            for field in (_PHRASE, _WORD)
+        ]
+        found = self._best(Clause.boolean_query(either), 2 * len(wanted))
+        return {" ".join(words_of(one.text)): one.weight for one in reversed(found)}
 
     def _best(self, clause: Clause, limit: int) -> list[_Entry]:
         hits = self._searcher.search(clause, limit, count=False, order_by_field=_WEIGHT).hits
