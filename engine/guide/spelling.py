@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +56,7 @@ class Speller:
         words = words_of(text)
         if len(words) > _MOST_WORDS:
             return None
+        respelt = text
         sure = changed = False
         for place, word in enumerate(words):
             if not self._doubtful(word):
@@ -64,9 +66,16 @@ class Speller:
             if better is None:
                 continue
             words[place], certain = better
+            respelt = re.sub(
+                rf"(?<!\w){re.escape(word)}(?!\w)", words[place], respelt, flags=re.IGNORECASE
+            )
             sure = certain and (sure or not changed)
             changed = True
-        return Correction(" ".join(words), sure) if changed else None
+        if not changed:
+            return None
+        # Accents that folding took, or a word joined to others, are not found in the text.
+        whole = words_of(respelt) == words_of(" ".join(words))
+        return Correction(respelt if whole else " ".join(words), sure)
 
     def _doubtful(self, word: str) -> bool:
         return (
