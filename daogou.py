@@ -11,6 +11,7 @@ import typer
 from api import ask_cli as consulting
 from api import cli as online
 from api import guide_cli as guide
+from api import navigate_cli as navigation
 from engine.errors import DaogouError
 from indexer import cli as offline
 from indexer.evaluate import cli as evaluation
@@ -37,6 +38,8 @@ app.command()(offline.index)
 app.command()(offline.apply)
 app.command()(offline.publish)
 app.command()(online.search)
+app.command()(navigation.suggest)
+app.command()(navigation.categories)
 app.command()(guide.recommend)
 app.command()(consulting.ask)
 app.command()(online.serve)

@@ -14,7 +14,7 @@ from api import problems
 from api.limits import InputLimits, SecurityHeaders
 from api.metrics import Metrics
 from api.phrasing import phraser_of
-from api.routes import guide, operations, page, products, search
+from api.routes import guide, navigate, operations, page, products, search
 from api.service import Engine, Service
 from api.telemetry import RequestTelemetry
 from engine.settings import Settings
@@ -61,7 +61,7 @@ def create_app(
     app.state.service = service
     app.state.metrics = metrics
     app.state.phraser = phraser_of(settings)
-    for resource in (search, guide, products, operations, page):
+    for resource in (search, navigate, guide, products, operations, page):
         app.include_router(resource.router)
     app.mount("/assets", page.assets)
     problems.install(app)

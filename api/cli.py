@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from engine.settings import Settings, load_settings
-from engine.types import Stage
+from engine.types import Sort, Stage
 
 if TYPE_CHECKING:
     from engine.guide.guide import ShoppingGuide
+    from engine.guide.navigate import Navigation
     from engine.types import SearchResult
 
 Store = Annotated[
@@ -83,6 +84,16 @@ def search(
         typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
     ] = None,
     stage: Annotated[Stage | None, typer.Option(help="Show this stage's ranking.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Order of the results.")] = Sort.RELEVANCE,
+    facet: Annotated[
+        list[str] | None, typer.Option(help="Field whose values are counted; repeatable.")
+    ] = None,
+    collapse: Annotated[
+        bool, typer.Option(help="Show variants of one product as one, or each.")
+    ] = True,
+    understand: Annotated[
+        bool, typer.Option(help="Respell words and read prices and refusals, or not.")
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
     ] = False,
@@ -90,18 +101,54 @@ def search(
 ) -> None:
     """Search a catalog from the command line."""
     from api.schemas import search_answer
+    from engine.guide.guide import ShoppingGuide
+    from engine.listing import View
     from engine.retrieval.filters import parse_filters
-    from engine.search import SearchEngine
 
     settings = settings_of(store=store, threads=threads)
     condition = parse_filters(filters) if filters else None
-    engine = SearchEngine.open(settings.store, settings)
-    result = engine.search(query, k=k, offset=offset, filters=condition, stage=stage)
+    engine = ShoppingGuide.open(settings.store, settings)
+    found = engine.navigate(
+        query,
+        k=k,
+        offset=offset,
+        filters=condition,
+        stage=stage,
+        view=View(sort, collapse, tuple(facet or ())),
+        read=understand,
+    )
     if as_json:
-        answer = search_answer(result, k=k, offset=offset)
+        answer = search_answer(found.result, k=k, offset=offset, navigation=found.navigation)
         typer.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
     else:
-        _print_table(result)
+        _print_ways(query, found.navigation)
+        _print_table(found.result)
+        _print_facets(found.result)
+        for way in found.navigation.relaxations:
+            typer.echo(f"Without {' and '.join(way.given_up)}: {way.products:,} products.")
+
+
+def _print_ways(query: str, navigation: Navigation) -> None:
+    """What was understood, and ways on, above the hits."""
+    if navigation.corrected:
+        typer.echo(f"Showing {navigation.did_you_mean!r}; for {query!r} add --no-understand.")
+    elif navigation.did_you_mean:
+        typer.echo(f"Did you mean {navigation.did_you_mean!r}?")
+    for one in navigation.understood:
+        if one.applied:
+            typer.echo(f"Only {one.words} ({one.field}); for all add --no-understand.")
+    if navigation.shelves:
+        shelves = (f"{one.shelf.title}: {one.shelf.products:,}" for one in navigation.shelves[:3])
+        typer.echo(f"In {', '.join(shelves)}")
+
+
+def _print_facets(result: SearchResult) -> None:
+    """What the results hold of each field asked for, a line each."""
+    for facet in result.facets:
+        shown = ", ".join(
+            f"{one.value or f'{one.low:g} to {one.high:g}'} {one.count:,}" for one in facet.values
+        )
+        typer.echo(f"{facet.field}: {shown}{f', {facet.more:,} more' if facet.more else ''}")
 
 
 def _print_table(result: SearchResult) -> None:
@@ -131,7 +178,7 @@ def _print_table(result: SearchResult) -> None:
         console.print(table)
     spent = sum(result.timings.values())
     console.print(
-        f"{result.candidates:,} candidates, stage {result.stage}, {spent:.1f} ms, "
+        f"{result.count:,} results, stage {result.stage}, {spent:.1f} ms, "
         f"snapshot {result.snapshot_id}",
         style="dim",
         markup=False,

@@ -98,7 +98,7 @@ class Metrics:
         """Count one search. A page past the end of a ranking is not an empty answer."""
         for stage, milliseconds in result.timings.items():
             self._stages.labels(stage).observe(milliseconds / 1000)
-        if not result.candidates:
+        if not result.count:
             self._empty.inc()
         if result.degraded:
             self._degraded.inc()

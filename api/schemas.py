@@ -12,13 +12,25 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from engine.types import AttributeValue, Hit, Product, Relevance, SearchResult, Stage
+from api.schemas_navigate import NavigationBody, navigation_answer
+from engine.guide.navigate import Navigation
+from engine.types import (
+    AttributeValue,
+    Facet,
+    Hit,
+    Product,
+    Relevance,
+    SearchResult,
+    Sort,
+    Stage,
+)
 
 MAX_K = 100
 MAX_OFFSET = 10_000
 MAX_FILTERS = 50
 MAX_FILTER_CHARS = 500
 MAX_FILTER_DEPTH = 8
+MAX_FACETS = 20
 _MAX_INTEGER = 2**53
 """The integers that JSON carries safely between languages (RFC 8259, section 6)."""
 
@@ -67,6 +79,25 @@ AskedStage = Annotated[
 ]
 
 
+AskedUnderstanding = Annotated[
+    bool,
+    Field(
+        description="False searches for the words as typed: nothing is respelt, and no price or "
+        "refusal in them becomes a filter."
+    ),
+]
+
+
+FacetName = Annotated[str, Field(min_length=1, max_length=MAX_FILTER_CHARS)]
+AskedSort = Annotated[
+    Sort,
+    Field(description="Order of the results; what has no such number comes last."),
+]
+AskedCollapse = Annotated[
+    bool, Field(description="Show variants that share a `group_id` as one, the best of them.")
+]
+
+
 class SearchParams(BaseModel):
     """The query string of `GET /v1/search`. An unknown parameter is an error, never ignored."""
 
@@ -84,6 +115,12 @@ class SearchParams(BaseModel):
         examples=[["brand=Nike", "price<=50"]],
     )
     stage: AskedStage = None
+    understand: AskedUnderstanding = True
+    sort: AskedSort = Sort.RELEVANCE
+    collapse: AskedCollapse = True
+    facet: list[FacetName] = Field(
+        default=[], max_length=MAX_FACETS, description="A field whose values are counted; repeat."
+    )
 
 
 class SearchRequest(BaseModel):
@@ -113,6 +150,12 @@ class SearchRequest(BaseModel):
         "`gte` and `lte` bound a number.",
     )
     stage: AskedStage = None
+    understand: AskedUnderstanding = True
+    sort: AskedSort = Sort.RELEVANCE
+    collapse: AskedCollapse = True
+    facets: list[FacetName] = Field(
+        default=[], max_length=MAX_FACETS, description="Fields whose values are counted."
+    )
 
 
 class ProductBody(BaseModel):
@@ -163,7 +206,30 @@ class HitBody(BaseModel):
     )
 
 
-class SearchResponse(BaseModel):
+class FacetValueBody(BaseModel):
+    """One value of a field, or one range of its numbers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    count: int = Field(description="The total if it is chosen as a further filter.")
+    value: str | None = Field(
+        default=None, description="As the catalog writes it; null of a range."
+    )
+    low: float | None = Field(default=None, description="Of a range; both bounds belong to it.")
+    high: float | None = None
+
+
+class FacetBody(BaseModel):
+    """What the results hold of one field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str
+    values: list[FacetValueBody]
+    more: int = Field(description="Further values that are not listed.")
+
+
+class SearchResponse(NavigationBody):
     """A page of the ranking for one query."""
 
     model_config = ConfigDict(extra="forbid")
@@ -181,8 +247,13 @@ class SearchResponse(BaseModel):
         description="True where that is too unlikely: say so, and show the hits as the nearest."
     )
     candidates: int = Field(
-        description="Products ranked: paging ends there. Not a count of what matches."
+        description="Products the models ranked; what else matches follows them."
     )
+    total: int | None = Field(
+        description="Results: paging ends there. Null of a single stage, which lists `candidates`."
+    )
+    total_is_least: bool = Field(description="True where there are more than were counted.")
+    facets: list[FacetBody]
     k: int
     offset: int
     timings: dict[str, float] = Field(description="Milliseconds by stage.")
@@ -222,7 +293,23 @@ def _hit_answer(hit: Hit) -> dict[str, Any]:
     }
 
 
-def search_answer(result: SearchResult, *, k: int, offset: int) -> dict[str, Any]:
+_NOWHERE_ELSE = Navigation()
+
+
+def _facet_answer(facet: Facet) -> dict[str, Any]:
+    return {
+        "field": facet.field,
+        "values": [
+            {"count": one.count, "value": one.value, "low": one.low, "high": one.high}
+            for one in facet.values
+        ],
+        "more": facet.more,
+    }
+
+
+def search_answer(
+    result: SearchResult, *, k: int, offset: int, navigation: Navigation = _NOWHERE_ELSE
+) -> dict[str, Any]:
     """The answer as JSON types, in the shape of `SearchResponse`."""
     return {
         "query": result.query.text,
@@ -233,9 +320,13 @@ def search_answer(result: SearchResult, *, k: int, offset: int) -> dict[str, Any
         "fits": None if result.fits is None else round(result.fits, 4),
         "nothing_fits": result.nothing_fits,
         "candidates": result.candidates,
+        "total": result.total,
+        "total_is_least": result.total_is_least,
+        "facets": [_facet_answer(facet) for facet in result.facets],
         "k": k,
         "offset": offset,
         "timings": {name: round(float(spent), 3) for name, spent in result.timings.items()},
+        **navigation_answer(navigation),
         "hits": [_hit_answer(hit) for hit in result.hits],
     }
 

@@ -17,8 +17,12 @@ import structlog
 from engine.cores import usable_cores
 from engine.guide.consult import Consultation
 from engine.guide.history import Event
+from engine.guide.navigate import Navigated
 from engine.guide.recommend import Recommendation
+from engine.listing import AS_RANKED, View
 from engine.pace import Pace
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion
 from engine.types import Filter, Product, SearchResult, Stage
 
 T = TypeVar("T")
@@ -61,9 +65,30 @@ class Engine(Protocol):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         """One page of the ranking for one query, by `deadline` (`time.monotonic`)."""
+
+    def navigate(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        view: View = AS_RANKED,
+        deadline: float | None = None,
+        read: bool = True,
+    ) -> Navigated:
+        """`search` for the words as they are understood, and what goes with the page."""
+
+    def suggest(self, typed: str, *, k: int = 8) -> Sequence[Completion]:
+        """Ways to go on from what was typed."""
+
+    def categories(self, under: str = "", *, k: int = 100) -> Sequence[Shelf]:
+        """The shelves right below one."""
 
     def product(self, product_id: str) -> Product:
         """The product with that id; raises ProductNotFoundError."""

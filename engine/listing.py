@@ -35,6 +35,10 @@ class View:
     """List all that was ranked, whether it matches or not, and nothing else: for training."""
 
 
+AS_RANKED = View()
+"""By relevance, every variant, nothing counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """All results of a query, in order."""

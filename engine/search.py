@@ -19,7 +19,7 @@ from engine.answer import Answer, Probabilities
 from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
-from engine.listing import Lister, Listing, View
+from engine.listing import AS_RANKED, Lister, Listing, View
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.matching import Matcher
@@ -39,7 +39,7 @@ from engine.types import (
 )
 from engine.understand import clean, understand
 
-_AS_RANKED = View()
+_BEST = 50  # products of an answer that say where it lies
 
 
 class SearchEngine:
@@ -122,7 +122,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
-        view: View = _AS_RANKED,
+        view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         """The `k` best products for a shopper's words, after skipping `offset`.
@@ -159,7 +159,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
-        view: View = _AS_RANKED,
+        view: View = AS_RANKED,
         candidates: Sequence[Sequence[str]] | None = None,
         deadline: float | None = None,
     ) -> list[SearchResult]:
@@ -229,6 +229,7 @@ class SearchEngine:
                 total=listing.total,
                 total_is_least=listing.total_is_least,
                 facets=listing.facets,
+                best=tuple(listing.ranking.rows[:_BEST].tolist()),
             )
             for answer, listing, hits in zip(answers, listings, pages, strict=True)
         ]

@@ -10,6 +10,7 @@ facets/            what filters read
 shelves/           where in the categories each product stands
 models/encoder/    the serving model the vectors were made with, and its tokenizer
 models/reranker/   the cross-encoder, where the shop has one
+suggest/           phrases and words of the catalog, to complete and to spell by
 passages/          what the encoder made of each passage, where the reranker reads that
 ranking/           the learned final ranking, where one was trained
 """
@@ -42,6 +43,8 @@ from engine.retrieval.lexical import LexicalIndex
 from engine.retrieval.passages import Passages
 from engine.retrieval.ranking import FittedOn, LearnedRanking, RankingInfo, load_ranking
 from engine.retrieval.shelves import Shelves
+from engine.retrieval.suggestions import FOLDER as SUGGEST
+from engine.retrieval.suggestions import Suggestions
 
 
 class Snapshot:
@@ -119,6 +122,12 @@ class Snapshot:
     def shelves(self) -> Shelves:
         """Which shelf each product stands on."""
         return Shelves(self.folder / "shelves", len(self))
+
+    @cached_property
+    def suggestions(self) -> Suggestions | None:
+        """Completes what is being typed; None in a snapshot made before daogou did."""
+        folder = self.folder / SUGGEST
+        return Suggestions(folder) if folder.is_dir() else None
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -282,3 +282,10 @@ class SearchResult:
     total_is_least: bool = False
     """True where there are more than were counted."""
     facets: tuple[Facet, ...] = ()
+    best: tuple[int, ...] = ()
+    """Rows of the first products of the ranking, whatever the page."""
+
+    @property
+    def count(self) -> int:
+        """Where paging ends: the total, or all that was ranked of a single stage."""
+        return self.candidates if self.total is None else self.total

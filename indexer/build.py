@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from engine.retrieval.ranking import (
     read_ranking_info,
 )
 from engine.retrieval.shelves import ShelfBuilder
+from engine.retrieval.suggestions import FOLDER as SUGGEST
+from engine.retrieval.suggestions import SuggestionBuilder, read_asked
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, check_ranking
@@ -61,6 +64,8 @@ class IndexOptions:
     """The one that ships is left out beside another encoder; another is refused."""
     ranking: Path | None = SHIPPED_RANKING
     """The one that ships is left out where it was fitted on other models; another is refused."""
+    past_queries: Path | None = None
+    """What shoppers asked, one query a line; without it, what the snapshot before was given."""
     threads: int = 0
 
 
@@ -154,7 +159,8 @@ def make_snapshot(
         models = adopt_models(staging.folder, options)
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
-        products = write_products(staging.folder, stream, progress)
+        asked = past_queries(options.past_queries, snapshots)
+        products = write_products(staging.folder, stream, progress, asked)
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
@@ -324,10 +330,33 @@ def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
 
 
-def write_products(folder: Path, stream: Iterable[Product], progress: Progress) -> int:
-    """Write product store, keyword index and facet columns in one pass; returns the count."""
+def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int]:
+    """What shoppers asked, by how often: as the file says, or as the snapshot before does.
+
+    Raises:
+        CatalogError: the file cannot be read.
+    """
+    if path is None:
+        try:
+            return read_asked(snapshots.current() / SUGGEST)
+        except SnapshotError:
+            return {}  # nothing is served, or nothing that can be read
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return dict(Counter(line.strip() for line in lines if line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(
+            f"{path} cannot be read ({error}). Give a UTF-8 file with one query a line"
+        ) from error
+
+
+def write_products(
+    folder: Path, stream: Iterable[Product], progress: Progress, asked: Mapping[str, int]
+) -> int:
+    """Write all that is read of products alone, in one pass; returns the count."""
     facets = FacetBuilder(folder / "facets")
     shelves = ShelfBuilder(folder / "shelves")
+    suggestions = SuggestionBuilder(folder / SUGGEST, asked)
     count = 0
     with (
         closing(ProductStoreBuilder(folder / "products.sqlite")) as store,
@@ -340,6 +369,7 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
                 lexical.add(row, product)
             facets.add(row, product)
             shelves.add(product.category)
+            suggestions.add(product)
             count += 1
             advance(1)
         store.finish()
@@ -347,6 +377,8 @@ def write_products(folder: Path, stream: Iterable[Product], progress: Progress) 
             lexical.finish()
     facets.finish()
     shelves.finish()
+    with keyword_faults():
+        suggestions.finish()
     return count
 
 

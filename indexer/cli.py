@@ -66,6 +66,9 @@ def index(
         Path | None,
         typer.Option(help="Final ranking, as `daogou train ranking` writes it, instead of ours."),
     ] = None,
+    past_queries: Annotated[
+        Path | None, typer.Option(help="What shoppers asked, one query a line, to suggest it.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change and how long it would take.")
     ] = False,
@@ -84,6 +87,7 @@ def index(
         encoder=encoder or defaults.encoder,
         reranker=None if no_reranker else reranker or defaults.reranker,
         ranking=ranking or defaults.ranking,
+        past_queries=past_queries,
         threads=threads,
     )
     if dry_run:

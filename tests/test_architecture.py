@@ -23,7 +23,7 @@ PEER = "indexer/evaluate/peer.py"
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "faiss": ("engine/retrieval/dense.py", PEER),
-    "tantivy": ("engine/retrieval/lexical.py",),
+    "tantivy": ("engine/retrieval/lexical.py", "engine/retrieval/suggestions.py"),
     "openvino": ("engine/models/runtime.py", "indexer/export/"),
     "torch": ("indexer/export/", "indexer/train/", PEER),
     "transformers": ("indexer/export/", "indexer/train/"),
@@ -54,7 +54,7 @@ LAYERS: tuple[set[str], ...] = (
     set(_LEAVES.split()),
     {"models", "retrieval", "understand", "products", "manifest", "answer"},
     {"snapshot", "store"},
-    {"rank"},
+    {"rank", "listing"},
     {"search"},
     {"guide"},
 )

@@ -28,6 +28,15 @@ SEARCH_RESPONSE: Final[dict[str, Any]] = {
     "fits": 0.9712,
     "nothing_fits": False,
     "candidates": 327,
+    "total": 41,
+    "total_is_least": False,
+    "facets": [
+        {
+            "field": "brand",
+            "values": [{"count": 12, "value": "Nike", "low": None, "high": None}],
+            "more": 7,
+        }
+    ],
     "k": 1,
     "offset": 0,
     "timings": {
@@ -38,6 +47,22 @@ SEARCH_RESPONSE: Final[dict[str, Any]] = {
         "reranked": 61.2,
         "fetch": 0.3,
     },
+    "did_you_mean": None,
+    "corrected": False,
+    "understood": [
+        {
+            "field": "color",
+            "words": "red",
+            "span": [0, 3],
+            "value": "red",
+            "negated": False,
+            "confidence": 0.62,
+            "applied": False,
+        }
+    ],
+    "shelves": [{"category": "Sports > Running > Shoes", "best": 34, "products": 212}],
+    "related": ["red running shoes women"],
+    "relaxations": [],
     "hits": [
         {
             "rank": 1,

@@ -25,6 +25,7 @@ from api.routes.context import MetricsDep, ServiceDep
 from api.routes.examples import SEARCH_RESPONSE
 from api.schemas import SearchParams, SearchRequest, SearchResponse, search_answer
 from api.service import Engine
+from engine.listing import View
 from engine.retrieval.filters import filter_from_json, parse_filters
 from engine.types import Filter, SearchResult, Stage
 
@@ -58,6 +59,8 @@ async def search(
         k=params.k,
         offset=params.offset,
         stage=params.stage,
+        read=params.understand,
+        view=View(params.sort, params.collapse, tuple(params.facet)),
         filters=lambda: parse_filters(params.filter) if params.filter else None,
     )
     return _respond(request, metrics, *await service.run(work))
@@ -78,6 +81,8 @@ async def search_json(
         k=body.k,
         offset=body.offset,
         stage=body.stage,
+        read=body.understand,
+        view=View(body.sort, body.collapse, tuple(body.facets)),
         filters=lambda: filter_from_json(body.filters) if body.filters else None,
     )
     return _respond(request, metrics, *await service.run(work))
@@ -89,15 +94,25 @@ def _searching(
     k: int,
     offset: int,
     stage: Stage | None,
+    read: bool,
+    view: View,
     filters: Callable[[], Filter | None],
 ) -> Callable[[Engine, float], tuple[SearchResult, bytes]]:
     """A search to be run off the event loop, its answer written there as well."""
 
     def work(engine: Engine, deadline: float) -> tuple[SearchResult, bytes]:
-        result = engine.search(
-            text, k=k, offset=offset, filters=filters(), stage=stage, deadline=deadline
+        found = engine.navigate(
+            text,
+            k=k,
+            offset=offset,
+            filters=filters(),
+            stage=stage,
+            deadline=deadline,
+            read=read,
+            view=view,
         )
-        answer = search_answer(result, k=k, offset=offset)
+        result = found.result
+        answer = search_answer(result, k=k, offset=offset, navigation=found.navigation)
         return result, to_json(answer, inf_nan_mode="null")
 
     return work
@@ -113,6 +128,7 @@ def _respond(
         snapshot_id=result.snapshot_id,
         stage=result.stage.value,
         candidates=result.candidates,
+        total=result.total,
         hits=len(result.hits),
         degraded=result.degraded,
     )

@@ -9,13 +9,17 @@ from typing import Self
 
 import numpy as np
 
-from engine.errors import ProductNotFoundError, QueryError
+from engine.errors import ProductNotFoundError, QueryError, StageUnavailableError
 from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compare
 from engine.guide.history import Event
+from engine.guide.navigate import Navigated, Navigator
 from engine.guide.recommend import Recommendation, Recommender
+from engine.listing import AS_RANKED, View
 from engine.retrieval.filters import allowed_rows
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion
 from engine.search import SearchEngine
-from engine.types import And, Filter, Product, Rows, RowSet
+from engine.types import And, Filter, Product, Rows, RowSet, SearchResult, Stage
 from engine.understand import understand
 
 MOST_TURNS = 20
@@ -34,6 +38,7 @@ class ShoppingGuide(SearchEngine):
                 _ = fresh.recommender
             if "consultant" in vars(self):
                 fresh.consultant.share_encoder(self.consultant)
+            fresh.navigator.warm_up()
         return fresh
 
     @cached_property
@@ -56,6 +61,70 @@ class ShoppingGuide(SearchEngine):
             FilterError: unknown field or ill-typed value.
         """
         return self.recommender.recommend(events, k=k, allowed=self._allowed(filters), now=now)
+
+    @cached_property
+    def navigator(self) -> Navigator:
+        """Reads and spells queries by the snapshot."""
+        return Navigator(self.snapshot, self.settings.max_query_chars)
+
+    def navigate(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        view: View = AS_RANKED,
+        deadline: float | None = None,
+        read: bool = True,
+    ) -> Navigated:
+        """`search` for the words as they are understood, and what goes with the page.
+
+        Without `read` it is for the words as typed, and no statement is looked for.
+
+        Raises:
+            QueryError, FilterError, StageUnavailableError: as `search`.
+        """
+
+        def search(words: str, condition: Filter | None) -> SearchResult:
+            return self.search(
+                words,
+                k=k,
+                offset=offset,
+                filters=condition,
+                stage=stage,
+                view=view,
+                deadline=deadline,
+            )
+
+        return self.navigator.find(text, filters, search, read=read)
+
+    def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
+        """The `k` likeliest ways to go on from what was typed.
+
+        Raises:
+            StageUnavailableError: the snapshot was made before there were suggestions.
+        """
+        if self.snapshot.suggestions is None:
+            raise StageUnavailableError(
+                f"snapshot {self.snapshot.id} has no suggestions. "
+                "Index the catalog again: daogou index CATALOG --store STORE"
+            )
+        return self.navigator.suggest(typed, k)
+
+    def categories(self, under: str = "", *, k: int = 100) -> list[Shelf]:
+        """The `k` shelves right below one that hold most products; the top ones of "".
+
+        Raises:
+            StageUnavailableError: the snapshot was made before shelves had names.
+        """
+        if not self.snapshot.shelves.named:
+            raise StageUnavailableError(
+                f"snapshot {self.snapshot.id} does not name its shelves. "
+                "Index the catalog again: daogou index CATALOG --store STORE"
+            )
+        return self.snapshot.shelves.below(under, k)
 
     @cached_property
     def consultant(self) -> Consultant:
@@ -114,7 +183,10 @@ class ShoppingGuide(SearchEngine):
         conditions = [one for one in (needs.to_filter(), filters) if one is not None]
         text = needs.text[: self.settings.max_query_chars] or question
         found = self.search(
-            text, k=_CONSIDERED * k, filters=And(tuple(conditions)) if conditions else None
+            text,
+            k=_CONSIDERED * k,
+            filters=And(tuple(conditions)) if conditions else None,
+            view=View(collapse=True),
         )
         suggestions = consultant.suggest(needs, given_up, [hit.product for hit in found.hits], k)
         products = [one.product for one in suggestions]

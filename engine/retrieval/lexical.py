@@ -116,11 +116,7 @@ class LexicalBuilder:
         about = self._folder / _ABOUT
         values = {"fingerprint": FINGERPRINT, "products": self._count}
         about.write_text(json.dumps(values), encoding="utf-8")
-        for lock in self._folder.glob("*.lock"):
-            lock.unlink()
-        # tantivy lets only the writing user read some; who serves may be another.
-        for path in self._folder.iterdir():
-            path.chmod(about.stat().st_mode)
+        settle(self._folder, about.stat().st_mode)
 
     def close(self) -> None:
         """End tantivy's writing threads; what was not finished is lost. May be called again.
@@ -149,7 +145,7 @@ class LexicalIndex:
         """
         try:
             products = _products_written(folder)
-            with _mirror(folder) as mirror:
+            with mirrored(folder) as mirror:
                 opened = tantivy.Index.open(str(mirror))
                 opened.config_reader("manual")  # the files never change: nothing to watch for
                 index = cls(opened, id_rank)
@@ -264,8 +260,17 @@ def _products_written(folder: Path) -> int:
     return int(about["products"])
 
 
+def settle(folder: Path, mode: int) -> None:
+    """Drop tantivy's locks, and let everybody read who may read the other files."""
+    for lock in folder.glob("*.lock"):
+        lock.unlink()
+    # tantivy lets only the writing user read some; who serves may be another.
+    for path in folder.iterdir():
+        path.chmod(mode)
+
+
 @contextlib.contextmanager
-def _mirror(folder: Path) -> Iterator[Path]:
+def mirrored(folder: Path) -> Iterator[Path]:
     """A temporary folder of links to the files of this one.
 
     tantivy makes a lock file beside any index it opens, but a snapshot never changes: it may be

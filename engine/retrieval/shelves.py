@@ -3,25 +3,57 @@
 shelf_of.npy   int32 (products,): number of the product's category path, -1 where it has none
 prefixes.npy   int32 (paths, depth): the path's beginnings by number, from its top level down,
                -1 below its end
+tree.sqlite    the beginnings again, with their names and how many products stand below them
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import open_array
-from engine.errors import SnapshotDamagedError
+from engine.database import ReadOnlyDatabase, create
+from engine.errors import SnapshotDamagedError, SnapshotSchemaError
 from engine.normal import comparable
 from engine.types import Rows, Scores
 
 MAX_DEPTH = 8
 """Levels of a path that are told apart; deeper ones are one shelf."""
 
-_SHELF_OF, _PREFIXES = "shelf_of.npy", "prefixes.npy"
+_SHELF_OF, _PREFIXES, _TREE = "shelf_of.npy", "prefixes.npy", "tree.sqlite"
+_SCHEMA = """
+CREATE TABLE shelf (number INTEGER PRIMARY KEY, parent INTEGER NOT NULL, path TEXT NOT NULL,
+                    name TEXT NOT NULL, folded TEXT NOT NULL, products INTEGER NOT NULL,
+                    below INTEGER NOT NULL);
+CREATE INDEX shelf_parent ON shelf (parent, products DESC, number);
+CREATE INDEX shelf_path ON shelf (path);
+CREATE INDEX shelf_folded ON shelf (folded);
+"""
+_ROOT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One category, at any level."""
+
+    number: int
+    path: tuple[str, ...]
+    """Names from the top level down, as the catalog first wrote them."""
+    products: int
+    """That stand on it or below."""
+    below: int
+    """Shelves right below it."""
+
+    @property
+    def title(self) -> str:
+        """The path as filters take it: `category=Kitchen > Kettles`."""
+        return " > ".join(self.path)
 
 
 class ShelfBuilder:
@@ -32,12 +64,19 @@ class ShelfBuilder:
         self._shelf_of = array("i")
         self._numbers: dict[tuple[str, ...], int] = {}  # of every beginning of a path
         self._paths: dict[tuple[int, ...], int] = {}
+        self._products = array("i")  # by number
+        self._names: list[tuple[str, ...]] = []  # by number, as written
 
     def add(self, category: tuple[str, ...]) -> None:
         """Note the path of the next product."""
         levels = tuple(comparable(level) for level in category[:MAX_DEPTH])
         beginnings = (levels[:depth] for depth in range(1, len(levels) + 1))
         path = tuple(self._numbers.setdefault(one, len(self._numbers)) for one in beginnings)
+        for depth, number in enumerate(path, start=1):
+            if number == len(self._names):
+                self._names.append(category[:depth])
+                self._products.append(0)
+            self._products[number] += 1
         self._shelf_of.append(self._paths.setdefault(path, len(self._paths)) if path else -1)
 
     def finish(self) -> None:
@@ -48,6 +87,25 @@ class ShelfBuilder:
         self._folder.mkdir(parents=True, exist_ok=True)
         np.save(self._folder / _SHELF_OF, np.frombuffer(self._shelf_of, dtype=np.int32))
         np.save(self._folder / _PREFIXES, prefixes)
+        self._write_tree()
+
+    def _write_tree(self) -> None:
+        tree = create(self._folder / _TREE, _SCHEMA)
+        parents = [self._numbers.get(levels[:-1], _ROOT) for levels in self._numbers]
+        below = np.bincount(np.array(parents, dtype=np.int64) + 1, minlength=len(parents) + 1)
+        tree.executemany(
+            "INSERT INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (number, parents[number], " > ".join(levels), " > ".join(self._names[number]),
+                 levels[-1], self._products[number], int(below[number + 1]))
+                for levels, number in self._numbers.items()
+            ),
+        )  # fmt: skip
+        tree.execute("COMMIT")
+        tree.close()
+
+
+_AT = "SELECT number, name, products, below FROM shelf WHERE "
 
 
 class Shelves:
@@ -66,6 +124,73 @@ class Shelves:
                 f"{folder / _SHELF_OF} holds {len(self._shelf_of)} products, not {size}. "
                 "Roll back with: daogou snapshots rollback"
             )
+
+        self._tree = ReadOnlyDatabase(folder / _TREE) if (folder / _TREE).is_file() else None
+
+    @property
+    def named(self) -> bool:
+        """Whether shelves have names: not in a snapshot made before there were any."""
+        return self._tree is not None
+
+    def below(self, path: str, limit: int) -> list[Shelf]:
+        """The shelves right below one, those of most products first; the top ones of "".
+
+        Args:
+            path: as a filter takes it, `Kitchen > Kettles`; case does not count.
+            limit: shelves at most.
+
+        Raises:
+            SnapshotSchemaError: this snapshot does not name its shelves.
+        """
+        if not path:
+            return self._shelves("parent = ? ORDER BY products DESC, number LIMIT ?", _ROOT, limit)
+        here = self.at(path)
+        if here is None:
+            return []
+        return self._shelves(
+            "parent = ? ORDER BY products DESC, number LIMIT ?", here.number, limit
+        )
+
+    def at(self, path: str) -> Shelf | None:
+        """The shelf of this path, as a filter takes it, or None.
+
+        Raises:
+            SnapshotSchemaError: this snapshot does not name its shelves.
+        """
+        folded = " > ".join(comparable(level) for level in path.split(" > "))
+        return next(iter(self._shelves("path = ? LIMIT 1", folded)), None)
+
+    def called(self, name: str) -> list[Shelf]:
+        """The shelves of this name, at any level, those of most products first; 10 at most.
+
+        Raises:
+            SnapshotSchemaError: this snapshot does not name its shelves.
+        """
+        return self._shelves("folded = ? ORDER BY products DESC, number LIMIT 10", comparable(name))
+
+    def where(self, rows: Sequence[int]) -> list[tuple[Shelf, int]]:
+        """The shelves that these products stand on, and how many of them; all levels, any order.
+
+        Raises:
+            SnapshotSchemaError: this snapshot does not name its shelves.
+        """
+        paths = self._paths(np.array(rows, dtype=np.int64))
+        numbers, counts = np.unique(paths[paths >= 0], return_counts=True)
+        many = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        found = self._named().rows_in(_AT + "number IN (?)", many)
+        return [(_shelf(row), many[row[0]]) for row in found]
+
+    def _shelves(self, condition: str, *values: object) -> list[Shelf]:
+        found = self._named().rows(_AT + condition, values)
+        return [_shelf(row) for row in found]
+
+    def _named(self) -> ReadOnlyDatabase:
+        if self._tree is None:
+            raise SnapshotSchemaError(
+                "this snapshot does not name its shelves: it was made by an older daogou. "
+                "Index the catalog again: daogou index CATALOG --store STORE"
+            )
+        return self._tree
 
     def likeness(self, rows: Rows, among: Rows) -> Scores:
         """Mean nearness of each product's shelf to those of a second set, itself left out.
@@ -89,3 +214,8 @@ class Shelves:
         found = np.full((len(rows), MAX_DEPTH), -1, dtype=np.int32)
         found[shelves >= 0] = self._prefixes[shelves[shelves >= 0]]
         return found
+
+
+def _shelf(row: Sequence[Any]) -> Shelf:
+    number, name, products, below = row
+    return Shelf(number, tuple(name.split(" > ")), products, below)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from engine.errors import ProductNotFoundError, StageUnavailableError
 from engine.guide.consult import (
     Checked,
@@ -18,13 +20,18 @@ from engine.guide.consult import (
     compare,
 )
 from engine.guide.history import Event
+from engine.guide.navigate import Navigated, Navigation
 from engine.guide.needs import read_needs
 from engine.guide.pieces import pieces_of
 from engine.guide.reasons import Reason
 from engine.guide.recommend import Recommendation
+from engine.listing import AS_RANKED, View
 from engine.products import ProductStore, ProductStoreBuilder
+from engine.retrieval.counts import count
 from engine.retrieval.facets import FacetBuilder, Facets
 from engine.retrieval.filters import allowed_rows
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion, Kind
 from engine.types import Filter, Hit, Product, Relevance, SearchResult, Stage, StageScore
 from engine.understand import understand
 
@@ -108,6 +115,7 @@ class FakeEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         query = understand(text, self._products, max_chars=self._max_chars)
@@ -128,6 +136,7 @@ class FakeEngine:
             ),
             key=lambda row: (-scores[row], PRODUCTS[row].id),
         )
+        rows = np.array(ranked, dtype=np.int64)
         found = self._products.fetch(ranked[offset : offset + k])
         odds = dict.fromkeys(Relevance, 0.25) if stage is Stage.RERANKED else None
         hits = tuple(
@@ -151,10 +160,44 @@ class FakeEngine:
             degraded=query.text == "late",
             fits=0.01234567 if "junk" in words else None,
             nothing_fits="junk" in words,
+            total=len(ranked),
+            facets=tuple(
+                count(self._facets, name, np.sort(rows), np.sort(rows)) for name in view.facets
+            ),
         )
 
     def newer(self) -> Self | None:
         return None
+
+    def navigate(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        view: View = AS_RANKED,
+        deadline: float | None = None,
+        read: bool = True,
+    ) -> Navigated:
+        typed = text == "shoos" and read
+        result = self.search(
+            "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
+            deadline=deadline,
+        )  # fmt: skip
+        return Navigated(result, Navigation("shoes", corrected=True) if typed else Navigation())
+
+    def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
+        if typed == "old":
+            raise StageUnavailableError("snapshot-1 has no suggestions. Index the catalog again")
+        titles = [one.title for one in PRODUCTS if one.title.lower().startswith(typed.lower())]
+        return [Completion(title, Kind.PHRASE, 1) for title in titles[:k]]
+
+    def categories(self, under: str = "", *, k: int = 100) -> list[Shelf]:
+        if under:
+            return [Shelf(1, (under, "Kettles"), 1, 0)]
+        return [Shelf(0, ("Kitchen",), 1, 1)][:k]
 
     def recommend(
         self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None

@@ -144,6 +144,7 @@ def test_one_line_is_logged_a_request_without_the_shoppers_words(
         "snapshot_id": "snapshot-1",
         "stage": "fused",
         "candidates": 1,
+        "total": 1,
         "hits": 1,
         "degraded": False,
     }

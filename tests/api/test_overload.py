@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from engine.listing import AS_RANKED, View
 from engine.settings import Settings
 from engine.types import Filter, SearchResult, Stage
 from tests.api.conftest import wait_until_ready
@@ -34,12 +35,13 @@ class Waiting(FakeEngine):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         self.deadlines.append(deadline)
         if text == "wait":
             assert self.may_answer.wait(10)
-        return super().search(text, k=k, offset=offset, filters=filters, stage=stage)
+        return super().search(text, k=k, offset=offset, filters=filters, stage=stage, view=view)
 
 
 def ask(client: TestClient, text: str) -> int:

@@ -36,9 +36,18 @@ def test_the_best_product_comes_first_with_all_its_fields(client: TestClient) ->
         "fits": None,
         "nothing_fits": False,
         "candidates": 2,
+        "total": 2,
+        "total_is_least": False,
+        "facets": [],
         "k": 10,
         "offset": 0,
         "timings": {"lexical": 1.25, "fused": 0.5},
+        "did_you_mean": None,
+        "corrected": False,
+        "understood": [],
+        "shelves": [],
+        "related": [],
+        "relaxations": [],
     }
 
 

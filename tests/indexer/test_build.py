@@ -265,7 +265,7 @@ def test_a_part_that_does_not_fit_is_named(
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
     products = [replace(PRODUCTS[0], id=str(n), description=f"{n}a {n}b " * 9) for n in range(3000)]
     with pytest.raises(SnapshotError, match=f"cannot write to .*{reason}"), faults_named(folder):
-        write_products(folder, products, Silent())
+        write_products(folder, products, Silent(), {})
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], store: Path) -> None:

@@ -96,16 +96,16 @@ function show(answer, offset, roundTrip) {
   if (offset) at("hits").append(...items);
   else at("hits").replaceChildren(...items);
   state.shown = offset + items.length;
-  at("more").hidden = state.shown >= Math.min(answer.candidates, MAX_OFFSET) || !items.length;
+  at("more").hidden = state.shown >= Math.min(answer.total, MAX_OFFSET) || !items.length;
   say(state.shown ? summary(answer) : emptiness());
   showTimings(answer, roundTrip);
   if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
 }
 
-function summary({ candidates, timings, nothing_fits: nothingFits }) {
+function summary({ total, timings, nothing_fits: nothingFits }) {
   if (nothingFits) return `${nothing()} The nearest products:`;
   const spent = Object.values(timings).reduce((sum, each) => sum + each, 0);
-  return `Best ${state.shown} of ${candidates.toLocaleString()} candidates, found in ${spent.toFixed(1)} ms`;
+  return `Best ${state.shown} of ${total.toLocaleString()}, found in ${spent.toFixed(1)} ms`;
 }
 
 function nothing() {

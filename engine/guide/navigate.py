@@ -1,0 +1,210 @@
+"""To the right shelf: a search read, spelt and placed, and ways on where it leads nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from engine.guide.relax import Relaxation, relax_filter, wording
+from engine.guide.spelling import Correction, Speller
+from engine.guide.understanding import SURE, Statement, read, without
+from engine.models.tokenizer import load_tokenizer
+from engine.retrieval.filters import allowed_rows
+from engine.retrieval.phrases import words_of
+from engine.retrieval.shelves import Shelf
+from engine.retrieval.suggestions import Completion
+from engine.snapshot import Snapshot
+from engine.types import And, Filter, SearchResult
+from engine.understand import clean
+
+Search = Callable[[str, Filter | None], SearchResult]
+"""One page for words and a filter, all else being as asked."""
+
+_SHELVES = 5  # shown with an answer
+_LEAST_ON_SHELF = 3  # of an answer's best products
+_MOST_OF_PARENT = 0.8  # where a shelf below has so much of one, the one is not named
+_RELATED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NearShelf:
+    """A shelf where an answer's best products stand."""
+
+    shelf: Shelf
+    best: int
+    """How many of the best stand there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """What goes with a page of results."""
+
+    did_you_mean: str | None = None
+    """The query in the catalog's spelling, where that differs."""
+    corrected: bool = False
+    """Whether that was searched for instead of what was typed."""
+    understood: tuple[Statement, ...] = ()
+    shelves: tuple[NearShelf, ...] = ()
+    """Most of the best products first."""
+    related: tuple[str, ...] = ()
+    """Longer queries that begin like this one."""
+    relaxations: tuple[Relaxation, ...] = ()
+    """Where nothing is found, or nothing fits: ways to find something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Navigated:
+    """A page of results, and what goes with it."""
+
+    result: SearchResult
+    navigation: Navigation
+
+
+class Navigator:
+    """Reads queries by one snapshot. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, max_chars: int) -> None:
+        self._snapshot = snapshot
+        self._max_chars = max_chars
+
+    @cached_property
+    def _speller(self) -> Speller | None:
+        suggestions = self._snapshot.suggestions
+        if suggestions is None:
+            return None
+        tokenizer = load_tokenizer(self._snapshot.folder / "models" / "encoder", 16)
+
+        def common(word: str) -> bool:
+            return any(tokenizer.token_to_id(one) is not None for one in (word, f"▁{word}"))
+
+        return Speller(suggestions, self._known, common)
+
+    def warm_up(self) -> None:
+        """Load now what the first search would have to."""
+        _ = self._speller
+
+    def find(self, text: str, filters: Filter | None, search: Search, *, read: bool) -> Navigated:
+        """What `search` gives for the words as they are understood; as typed without `read`.
+
+        A word that the catalog lacks is respelt where that is sure. A price becomes a filter, and
+        so do a brand and a colour that are refused, where the catalog can tell and something is
+        left; each statement says whether it was applied.
+        """
+        correction, statements = self._read(text) if read else (None, [])
+        corrected = correction is not None and correction.sure
+        asked = correction.text if correction is not None and correction.sure else text
+        statements = self._choose(statements, filters)
+        applied = [one for one in statements if one.applied]
+        both = _all([one.condition for one in applied], filters)
+        result = search(without(asked, applied), both)
+        return Navigated(
+            result,
+            Navigation(
+                did_you_mean=None if correction is None else correction.text,
+                corrected=corrected,
+                understood=tuple(statements),
+                shelves=tuple(self._near(result)),
+                related=tuple(self._related(asked)),
+                relaxations=tuple(self._ways_on(asked, filters, result, search)),
+            ),
+        )
+
+    def suggest(self, typed: str, k: int) -> list[Completion]:
+        """The `k` likeliest ways to go on; none where the snapshot cannot tell."""
+        suggestions = self._snapshot.suggestions
+        return [] if suggestions is None else suggestions.complete(clean_start(typed), k)
+
+    def _read(self, text: str) -> tuple[Correction | None, list[Statement]]:
+        """The spelling and the statements of a query; nothing of one that names a product."""
+        cleaned = clean(text) if len(text) <= self._max_chars else ""
+        if not cleaned or self._snapshot.products.rows_printed(cleaned):
+            return None, []
+        correction = None if self._speller is None else self._speller.correct(cleaned)
+        asked = correction.text if correction is not None and correction.sure else cleaned
+        return correction, read(asked, self._snapshot)
+
+    def _choose(self, statements: list[Statement], filters: Filter | None) -> list[Statement]:
+        """The statements, those that are sure applied as long as something is left."""
+        chosen: list[Statement] = []
+        conditions: list[Filter] = []
+        for one in statements:
+            sure = (one.field == "price" or one.negated) and one.confidence >= SURE
+            wanted = _all([*conditions, one.condition], filters)
+            if sure and wanted and len(allowed_rows(wanted, self._snapshot.facets)):
+                conditions.append(one.condition)
+                chosen.append(replace(one, applied=True))
+            else:
+                chosen.append(one)
+        return chosen
+
+    def _near(self, result: SearchResult) -> list[NearShelf]:
+        """The shelves of the answer's best products, each as deep as most of them stand."""
+        shelves = self._snapshot.shelves
+        if not shelves.named or not result.best:
+            return []
+        found = shelves.where(result.best)
+        deeper = {
+            one.path[:-1]
+            for one, many in found
+            for other, all_of_it in found
+            if other.path == one.path[:-1] and many >= _MOST_OF_PARENT * all_of_it
+        }
+        near = [
+            NearShelf(one, many)
+            for one, many in found
+            if many >= _LEAST_ON_SHELF and one.path not in deeper
+        ]
+        return sorted(near, key=lambda one: (-one.best, one.shelf.number))[:_SHELVES]
+
+    def _related(self, asked: str) -> list[str]:
+        """Longer queries that begin with all words of this one."""
+        suggestions = self._snapshot.suggestions
+        words = " ".join(words_of(asked[: self._max_chars]))
+        if suggestions is None or not words:
+            return []
+        found = suggestions.complete(f"{words} ", _RELATED)
+        return [one.text for one in found if " ".join(words_of(one.text)).startswith(f"{words} ")]
+
+    def _ways_on(
+        self, asked: str, filters: Filter | None, result: SearchResult, search: Search
+    ) -> list[Relaxation]:
+        """What to give up where nothing is found under a filter, or nothing fits the words."""
+        if not result.count and filters is not None:
+            return relax_filter(filters, self._passing)
+        if not result.nothing_fits:
+            return []
+        if filters is not None:
+            free = search(asked, None)
+            if not free.nothing_fits:
+                return [Relaxation((wording(filters),), free.count)]
+        words = words_of(asked)
+        lacking = [word for word in words if not self._known(word)]
+        kept = " ".join(word for word in words if word not in lacking)
+        if not lacking or not kept:
+            return []
+        rest = search(kept, filters)
+        if rest.nothing_fits:
+            return []
+        return [Relaxation(tuple(lacking), rest.count, filters, kept)]
+
+    def _passing(self, condition: Filter | None) -> int:
+        if condition is None:
+            return len(self._snapshot)
+        return len(allowed_rows(condition, self._snapshot.facets))
+
+    def _known(self, word: str) -> bool:
+        """Whether any product holds the word."""
+        (found,) = self._snapshot.lexical.search([word], 1)
+        return len(found) > 0
+
+
+def clean_start(typed: str) -> str:
+    """What was typed, cleaned; a space at its end is kept: the last word is done."""
+    return clean(typed) + (" " if typed[-1:].isspace() else "")
+
+
+def _all(conditions: list[Filter], filters: Filter | None) -> Filter | None:
+    """All of these together; None without any."""
+    clauses = [*conditions, *([] if filters is None else [filters])]
+    return And(tuple(clauses)) if clauses else None

@@ -1,0 +1,85 @@
+"""Where nothing is left: which condition to give up, and how many products there are then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+from engine.types import And, AnyOf, Between, Filter, Not, Or
+
+_MOST_CLAUSES = 8  # of a filter that are tried
+_OFFERED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """One way to find something after all."""
+
+    given_up: tuple[str, ...]
+    """Conditions in words, or the words of the query that the catalog lacks."""
+    products: int
+    """How many then pass the filter, or are ranked for the words."""
+    filters: Filter | None = None
+    """What is left of the filter."""
+    query: str | None = None
+    """What is left of the query, where words are given up."""
+
+
+def relax_filter(filters: Filter, count: Callable[[Filter | None], int]) -> list[Relaxation]:
+    """The fewest conditions to give up so that something is found; those that leave most first.
+
+    Args:
+        filters: under which nothing is found.
+        count: how many products are found under another.
+    """
+    clauses = list(_clauses(filters))[:_MOST_CLAUSES]
+    for many in (1, 2):
+        found = []
+        for dropped in combinations(range(len(clauses)), many):
+            kept = tuple(one for place, one in enumerate(clauses) if place not in dropped)
+            rest = And(kept) if kept else None
+            products = count(rest)
+            if products:
+                words = tuple(wording(clauses[place]) for place in dropped)
+                found.append(Relaxation(words, products, rest))
+        if found:
+            return sorted(found, key=lambda one: -one.products)[:_OFFERED]
+    return []
+
+
+def _clauses(condition: Filter) -> list[Filter]:
+    """The conditions that must hold together."""
+    match condition:
+        case And(clauses):
+            return [inner for clause in clauses for inner in _clauses(clause)]
+        case Or((only,)):
+            return _clauses(only)
+        case _:
+            return [condition]
+
+
+def wording(condition: Filter) -> str:
+    """The condition in words: as a filter expression where it is one."""
+    match condition:
+        case AnyOf(name, values):
+            said = " or ".join(f"{name}={_said(value)}" for value in values)
+        case Between(name, low, high):
+            said = f"{name}={_bound(low)}..{_bound(high)}"
+        case Not(AnyOf(name, values)):
+            said = " and ".join(f"{name}!={_said(value)}" for value in values)
+        case Not(clause):
+            said = f"not ({wording(clause)})"
+        case And(clauses):
+            said = " and ".join(map(wording, clauses))
+        case Or(clauses):
+            said = " or ".join(map(wording, clauses))
+    return said
+
+
+def _bound(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"
+
+
+def _said(value: str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StageUnavailableError
+from engine.guide.guide import ShoppingGuide
+from engine.guide.relax import wording
+from engine.retrieval.filters import parse_filters
+from engine.types import Product
+from indexer.build import IndexOptions, index_catalog
+from tests.shop import PRODUCTS, write_catalog
+
+MORE = tuple(
+    replace(product, id=f"{product.id}-{n}", sku="", gtin="")
+    for n in range(3)
+    for product in PRODUCTS
+)
+
+
+@pytest.fixture(scope="module")
+def guide(tmp_path_factory: pytest.TempPathFactory) -> ShoppingGuide:
+    """Four of each product of the small shop."""
+    folder: Path = tmp_path_factory.mktemp("navigate")
+    catalog = write_catalog(folder / "catalog.jsonl", (*PRODUCTS, *MORE))
+    index_catalog(catalog, folder / "store", IndexOptions(reranker=None, ranking=None))
+    return ShoppingGuide.open(folder / "store")
+
+
+def shown(guide: ShoppingGuide, text: str) -> list[Product]:
+    return [hit.product for hit in guide.navigate(text, k=50).result.hits]
+
+
+def test_a_word_the_catalog_lacks_is_spelt_as_it_spells_it(guide: ShoppingGuide) -> None:
+    found = guide.navigate("whistling kettel")
+
+    assert found.navigation.did_you_mean == "whistling kettle"
+    assert found.navigation.corrected
+    assert found.result.query.text == "whistling kettle"
+
+
+def test_words_written_as_one_are_parted(guide: ShoppingGuide) -> None:
+    assert guide.navigate("tentpegs").navigation.did_you_mean == "tent pegs"
+
+
+@pytest.mark.parametrize("text", ["kettle", "stretch belt", "grill", "WH-900", "77001", "保温杯"])
+def test_what_is_known_a_word_of_the_language_or_a_number_stays(
+    guide: ShoppingGuide, text: str
+) -> None:
+    found = guide.navigate(text)
+
+    assert found.navigation.did_you_mean is None
+    assert found.result.query.text == text
+
+
+def test_nothing_is_read_where_that_is_not_wanted(guide: ShoppingGuide) -> None:
+    found = guide.navigate("kettel under $40", read=False)
+
+    assert found.result.query.text == "kettel under $40"
+    assert found.navigation.did_you_mean is None
+    assert found.navigation.understood == ()
+
+
+def test_a_price_becomes_a_filter_and_says_so(guide: ShoppingGuide) -> None:
+    found = guide.navigate("kettle under $40", k=50)
+
+    (price,) = (one for one in found.navigation.understood if one.field == "price")
+    assert price.applied
+    assert "kettle under $40"[price.start : price.stop] == "under $40"
+    assert all(hit.product.price and hit.product.price <= 40 for hit in found.result.hits)
+    assert found.result.query.text == "kettle"
+
+
+def test_a_refused_brand_is_not_shown(guide: ShoppingGuide) -> None:
+    assert {product.brand for product in shown(guide, "headphones not Aurio")} >= {"Emberly"}
+    assert "Aurio" not in {product.brand for product in shown(guide, "headphones not Aurio")}
+
+
+def test_a_price_that_leaves_nothing_is_said_and_not_applied(guide: ShoppingGuide) -> None:
+    found = guide.navigate("kettle under $1")
+
+    assert [one.applied for one in found.navigation.understood if one.field == "price"] == [False]
+    assert found.result.hits
+
+
+def test_the_shelves_of_the_best_products_are_named(guide: ShoppingGuide) -> None:
+    near = guide.navigate("kettle").navigation.shelves
+
+    assert "Kitchen > Kettles" in [one.shelf.title for one in near]
+    kettles = next(one.shelf for one in near if one.shelf.title == "Kitchen > Kettles")
+    assert kettles.products == 8
+
+
+def test_where_filters_leave_nothing_the_nearest_way_on_is_named(guide: ShoppingGuide) -> None:
+    filters = parse_filters(["brand=Emberly", "price>=5000"])
+
+    (way,) = guide.navigate("kettle", filters=filters).navigation.relaxations
+
+    assert way.given_up == ("price=5000..",)
+    assert way.products == 8
+
+
+def test_two_conditions_are_given_up_where_one_is_not_enough(guide: ShoppingGuide) -> None:
+    filters = parse_filters(["brand=Nobody", "price>=5000", "in_stock=true"])
+
+    (way,) = guide.navigate("kettle", filters=filters).navigation.relaxations
+
+    assert set(way.given_up) == {"brand=Nobody", "price=5000.."}
+
+
+@pytest.mark.parametrize(
+    "expression", ["brand=Nike", "price=10..50", "price=..50", "color!=red", "in_stock=true"]
+)
+def test_conditions_are_worded_as_expressions(expression: str) -> None:
+    (clause,) = parse_filters([expression]).clauses  # type: ignore[union-attr]
+
+    assert wording(clause) == expression
+
+
+def test_the_tree_has_counts(guide: ShoppingGuide) -> None:
+    top = {one.title: (one.products, one.below) for one in guide.categories()}
+    kitchen = {one.title: one.products for one in guide.categories("kitchen")}
+
+    assert top["Kitchen"] == (20, 2)
+    assert kitchen == {"Kitchen > Coffee": 12, "Kitchen > Kettles": 8}
+    assert guide.categories("Nowhere") == []
+
+
+def test_a_snapshot_from_before_says_what_to_do(guide: ShoppingGuide, tmp_path: Path) -> None:
+    store = shutil.copytree(guide.snapshot.folder.parents[1], tmp_path / "store")
+    old = ShoppingGuide.open(store)
+    shutil.rmtree(old.snapshot.folder / "suggest")
+    (old.snapshot.folder / "shelves" / "tree.sqlite").unlink()
+    old.snapshot.__dict__.pop("shelves", None)
+
+    with pytest.raises(StageUnavailableError, match="daogou index"):
+        old.suggest("ket")
+    with pytest.raises(StageUnavailableError, match="daogou index"):
+        old.categories()
+    found = old.navigate("kettel")
+    assert found.result.hits
+    assert found.navigation.did_you_mean is None
+    assert found.navigation.shelves == ()

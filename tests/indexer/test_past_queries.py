@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import CatalogError
+from engine.guide.guide import ShoppingGuide
+from indexer.apply import apply_changes
+from indexer.build import IndexOptions, index_catalog
+from tests.shop import write_catalog
+
+
+def test_old_queries_are_suggested_and_outlive_later_runs(tmp_path: Path) -> None:
+    catalog, store = write_catalog(tmp_path / "catalog.jsonl"), tmp_path / "store"
+    queries = tmp_path / "queries.txt"
+    queries.write_text("tent for the wireless kettle\nTent for the wireless  kettle\n")
+    bare = IndexOptions(reranker=None, ranking=None, past_queries=queries)
+    index_catalog(catalog, store, bare)
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text('{"id": "z1", "deleted": true}\n')
+
+    apply_changes(changes, store)
+
+    (found,) = ShoppingGuide.open(store).suggest("tent for")
+    assert (found.text, found.weight) == ("tent for the wireless kettle", 20)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    options = IndexOptions(past_queries=tmp_path / "none.txt")
+
+    with pytest.raises(CatalogError, match=r"none\.txt"):
+        index_catalog(catalog, tmp_path / "store", options)
