@@ -94,6 +94,9 @@ def search(
     understand: Annotated[
         bool, typer.Option(help="Respell words and read prices and refusals, or not.")
     ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each is there; at most 10 products.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
     ] = False,
@@ -116,13 +119,22 @@ def search(
         stage=stage,
         view=View(sort, collapse, tuple(facet or ())),
         read=understand,
+        explain=explain,
     )
     if as_json:
-        answer = search_answer(found.result, k=k, offset=offset, navigation=found.navigation)
+        answer = search_answer(
+            found.result,
+            k=k,
+            offset=offset,
+            navigation=found.navigation,
+            explanations=found.explanations,
+        )
         typer.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
     else:
         _print_ways(query, found.navigation)
         _print_table(found.result)
+        for hit, why in zip(found.result.hits, found.explanations, strict=False):
+            typer.echo(f"{hit.rank:>2} {why.summary}")
         _print_facets(found.result)
         for way in found.navigation.relaxations:
             typer.echo(f"Without {' and '.join(way.given_up)}: {way.products:,} products.")

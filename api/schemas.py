@@ -8,11 +8,14 @@ would cost more than writing it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.schemas_explain import ExplanationBody, explanation_answer
 from api.schemas_navigate import NavigationBody, navigation_answer
+from engine.guide.explain import MOST_EXPLAINED, Explanation
 from engine.guide.navigate import Navigation
 from engine.types import (
     AttributeValue,
@@ -88,6 +91,10 @@ AskedUnderstanding = Annotated[
 ]
 
 
+AskedExplanation = Annotated[
+    bool,
+    Field(description=f"Say of each hit why it is there; for pages of at most {MOST_EXPLAINED}."),
+]
 FacetName = Annotated[str, Field(min_length=1, max_length=MAX_FILTER_CHARS)]
 AskedSort = Annotated[
     Sort,
@@ -116,6 +123,7 @@ class SearchParams(BaseModel):
     )
     stage: AskedStage = None
     understand: AskedUnderstanding = True
+    explain: AskedExplanation = False
     sort: AskedSort = Sort.RELEVANCE
     collapse: AskedCollapse = True
     facet: list[FacetName] = Field(
@@ -151,6 +159,7 @@ class SearchRequest(BaseModel):
     )
     stage: AskedStage = None
     understand: AskedUnderstanding = True
+    explain: AskedExplanation = False
     sort: AskedSort = Sort.RELEVANCE
     collapse: AskedCollapse = True
     facets: list[FacetName] = Field(
@@ -203,6 +212,9 @@ class HitBody(BaseModel):
     probabilities: dict[str, float] | None = Field(
         description="The reranker's probabilities of exact, substitute, complement and "
         "irrelevant; null where it did not run."
+    )
+    explanation: ExplanationBody | None = Field(
+        default=None, description="Why it is there, where that was asked for."
     )
 
 
@@ -278,7 +290,7 @@ class ReadyBody(BaseModel):
 _CLASS_NAMES = {relevance: relevance.name.lower() for relevance in Relevance}
 
 
-def _hit_answer(hit: Hit) -> dict[str, Any]:
+def _hit_answer(hit: Hit, explanation: Explanation | None) -> dict[str, Any]:
     odds = hit.probabilities
     return {
         "rank": hit.rank,
@@ -290,6 +302,7 @@ def _hit_answer(hit: Hit) -> dict[str, Any]:
         },
         "probabilities": odds
         and {_CLASS_NAMES[relevance]: round(float(p), 4) for relevance, p in odds.items()},
+        "explanation": None if explanation is None else explanation_answer(explanation),
     }
 
 
@@ -308,9 +321,15 @@ def _facet_answer(facet: Facet) -> dict[str, Any]:
 
 
 def search_answer(
-    result: SearchResult, *, k: int, offset: int, navigation: Navigation = _NOWHERE_ELSE
+    result: SearchResult,
+    *,
+    k: int,
+    offset: int,
+    navigation: Navigation = _NOWHERE_ELSE,
+    explanations: Sequence[Explanation] = (),
 ) -> dict[str, Any]:
     """The answer as JSON types, in the shape of `SearchResponse`."""
+    explained = explanations or (None,) * len(result.hits)
     return {
         "query": result.query.text,
         "query_id": result.query_id,
@@ -327,7 +346,7 @@ def search_answer(
         "offset": offset,
         "timings": {name: round(float(spent), 3) for name, spent in result.timings.items()},
         **navigation_answer(navigation),
-        "hits": [_hit_answer(hit) for hit in result.hits],
+        "hits": [_hit_answer(*each) for each in zip(result.hits, explained, strict=True)],
     }
 
 

@@ -81,6 +81,7 @@ class Engine(Protocol):
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
+        explain: bool = False,
     ) -> Navigated:
         """`search` for the words as they are understood, and what goes with the page."""
 

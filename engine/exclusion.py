@@ -31,7 +31,9 @@ _SAID = re.compile(
     rf"(?: any| a| an| the)?[\s:-]+({_WORD}(?: {_WORD}){{0,2}})"
 )
 _SUFFIXED = re.compile(r"\b([^\W\d_]{3,})(?:[- ]free|less)\b")
-_ASKED = re.compile(r"\b(?:without|w/o)(?= |$)")
+DENIALS = ("without", "w/o")
+"""Words by which a query excludes what follows."""
+_ASKED = re.compile(rf"\b(?:{'|'.join(DENIALS)})(?= |$)")
 
 
 def _terms(words: str) -> list[str]:

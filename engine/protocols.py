@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
+from engine.types import Product, Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
 
 
 class Encoder(Protocol):
@@ -81,6 +81,11 @@ class LexicalRetriever(Protocol):
 
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 where nothing matches; (len(rows),)."""
+
+    def score_altered(
+        self, query: str, row: int, product: Product, altered: Sequence[Product]
+    ) -> Scores:
+        """The scores a row's product would have with the texts of each; (len(altered),)."""
 
 
 class DenseRetriever(Protocol):

@@ -21,8 +21,8 @@ from engine.retrieval.features import (
     compute_statistics,
     make_pool,
 )
-from engine.retrieval.fusion import fuse
-from engine.retrieval.ranking import Ranker
+from engine.retrieval.fusion import DENSE_WEIGHT, fuse
+from engine.retrieval.ranking import Ranker, reads_reranker
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.text import passage
@@ -121,6 +121,34 @@ class CandidateRanker:
         return Ranking(
             np.concatenate([reranked.rows, rest]), np.concatenate([reranked.scores, below])
         )
+
+    def parts(
+        self, stage: Stage, signals: Signals
+    ) -> tuple[Mapping[str, Column], Mapping[str, Column]]:
+        """The features a stage ranks candidates by, and what each adds to the score, (n,) each.
+
+        Together the second are the score.
+        """
+        ranker = self._ranker(stage)
+        if ranker is not None:
+            features = compute_features(signals, ranker.features)
+            return features, ranker.parts(features)
+        if stage is Stage.FUSED:
+            features = compute_features(signals, ("lexical", "cosine"))
+            weighed = DENSE_WEIGHT * features["cosine"]
+            return features, {"lexical": features["lexical"], "cosine": weighed}
+        if stage is Stage.RERANKED:
+            features = compute_features(signals, ("gain",))
+        elif stage is Stage.LEXICAL:
+            features = {"keyword": signals.keyword}
+        else:
+            features = {"cosine": signals.cosine}
+        return features, features
+
+    def reads_classes(self, stage: Stage) -> bool:
+        """Whether a stage ranks by the reranker's class probabilities."""
+        ranker = self._ranker(stage)
+        return stage is Stage.RERANKED and (ranker is None or reads_reranker(ranker.model))
 
     def cut_off(self, answers: Sequence[Answer], stage: Stage) -> None:
         """Say of each answer whether anything fits, where a cut-off was fitted for the stage."""

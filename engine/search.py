@@ -48,9 +48,9 @@ class SearchEngine:
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
         self.snapshot = snapshot
         self.settings = settings
-        self._ranker = CandidateRanker(snapshot, settings)
+        self.ranker = CandidateRanker(snapshot, settings)
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
-        self._lister = Lister(snapshot.facets, snapshot.id_rank, self._ranker.numbers)
+        self._lister = Lister(snapshot.facets, snapshot.id_rank, self.ranker.numbers)
         self._cache = AnswerCache(settings.cache)
 
     @classmethod
@@ -76,7 +76,7 @@ class SearchEngine:
         engine = cls(snapshot, settings)
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
         _ = engine.snapshot.products
-        engine._ranker.warm_up()
+        engine.ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
 
@@ -198,11 +198,11 @@ class SearchEngine:
             everything = candidates is not None
             try:
                 with clock.measure(Stage.RERANKED):
-                    self._ranker.rerank(answers, everything=everything, deadline=deadline)
+                    self.ranker.rerank(answers, everything=everything, deadline=deadline)
             except OutOfTimeError:
                 stage = Stage.FUSED
         if candidates is None:  # given candidates say nothing of the catalog
-            self._ranker.cut_off(answers, stage)
+            self.ranker.cut_off(answers, stage)
         with clock.measure("list"):
             listings = [
                 self._list(answer, stage, allowed, view, given=candidates is not None)
@@ -233,6 +233,25 @@ class SearchEngine:
             )
             for answer, listing, hits in zip(answers, listings, pages, strict=True)
         ]
+
+    def answer(
+        self, text: str, *, filters: Filter | None = None, stage: Stage | None = None
+    ) -> Answer:
+        """A query's candidates as `search` ranks them: what an explanation measures against.
+
+        Reranked only where the stage ranks by what the reranker says.
+
+        Raises:
+            QueryError, FilterError, StageUnavailableError: as `search`.
+        """
+        stage = stage or self.default_stage
+        limit = self.settings.max_query_chars
+        answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
+        allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
+        self._retrieve([answer], Stage.FUSED, allowed, Clock(1))
+        if self.ranker.reads_classes(stage):
+            self.ranker.rerank([answer], everything=False)
+        return answer
 
     def features(
         self,
@@ -266,7 +285,7 @@ class SearchEngine:
             self._score([answer], [self._rows(candidates, None)], Clock(1))
         everything = candidates is not None
         others = self._rows(beside, None)
-        return self._ranker.features(answer, stage, others, known or {}, everything=everything)
+        return self.ranker.features(answer, stage, others, known or {}, everything=everything)
 
     def _list(
         self, answer: Answer, stage: Stage, allowed: RowSet | None, view: View, *, given: bool
@@ -323,7 +342,7 @@ class SearchEngine:
         if len(lexical) == self.settings.lexical_depth:
             unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
             keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
-        self._ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
+        self.ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
 
     def _score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
         """Fill in the rankings of given candidates: every one of them, nothing besides."""
@@ -340,7 +359,7 @@ class SearchEngine:
                 cosine = self.snapshot.dense.score(vector, rows)
             answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
             answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
-            self._ranker.fuse(answer, rows, keyword, cosine)
+            self.ranker.fuse(answer, rows, keyword, cosine)
 
     def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
         return Ranking.sort(rows, scores, self.snapshot.id_rank)

@@ -60,6 +60,7 @@ async def search(
         offset=params.offset,
         stage=params.stage,
         read=params.understand,
+        explain=params.explain,
         view=View(params.sort, params.collapse, tuple(params.facet)),
         filters=lambda: parse_filters(params.filter) if params.filter else None,
     )
@@ -82,6 +83,7 @@ async def search_json(
         offset=body.offset,
         stage=body.stage,
         read=body.understand,
+        explain=body.explain,
         view=View(body.sort, body.collapse, tuple(body.facets)),
         filters=lambda: filter_from_json(body.filters) if body.filters else None,
     )
@@ -95,6 +97,7 @@ def _searching(
     offset: int,
     stage: Stage | None,
     read: bool,
+    explain: bool,
     view: View,
     filters: Callable[[], Filter | None],
 ) -> Callable[[Engine, float], tuple[SearchResult, bytes]]:
@@ -109,10 +112,17 @@ def _searching(
             stage=stage,
             deadline=deadline,
             read=read,
+            explain=explain,
             view=view,
         )
         result = found.result
-        answer = search_answer(result, k=k, offset=offset, navigation=found.navigation)
+        answer = search_answer(
+            result,
+            k=k,
+            offset=offset,
+            navigation=found.navigation,
+            explanations=found.explanations,
+        )
         return result, to_json(answer, inf_nan_mode="null")
 
     return work

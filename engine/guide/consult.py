@@ -114,7 +114,8 @@ class Consultant:
         self._threads = threads
 
     @cached_property
-    def _encoder(self) -> TransformerEncoder:
+    def encoder(self) -> TransformerEncoder:
+        """The snapshot's encoder, giving tokens too."""
         folder = self._snapshot.folder / "models" / "encoder"
         return load_encoder(folder, threads=self._threads, tokens=True)
 
@@ -124,15 +125,15 @@ class Consultant:
         for folder in (self._snapshot.folder / FOLDER, SHIPPED_EVIDENCE):
             if folder.is_dir():
                 ranker = load_evidence(folder)
-                if ranker.info.encoder == self._encoder.fingerprint:
+                if ranker.info.encoder == self.encoder.fingerprint:
                     return ranker
         return None
 
     def share_encoder(self, other: Consultant) -> None:
         """Use the encoder that another has loaded, where the snapshots have the same."""
         entry = self._snapshot.manifest.models["encoder"]
-        if other._snapshot.manifest.models["encoder"] == entry and "_encoder" in vars(other):
-            vars(self)["_encoder"] = other._encoder
+        if other._snapshot.manifest.models["encoder"] == entry and "encoder" in vars(other):
+            vars(self)["encoder"] = other.encoder
 
     def needs(self, turns: Sequence[str]) -> Needs:
         """What a shopper's turns state.
@@ -176,7 +177,7 @@ class Consultant:
 
     def answer(self, question: str, product: Product) -> ProductAnswer:
         """What the catalog says of a product to a question: its own text, never other words."""
-        return self._answer(question, product, _Pieces(product, question, self._encoder))
+        return self._answer(question, product, _Pieces(product, question, self.encoder))
 
     def _answer(self, question: str, product: Product, pieces: _Pieces) -> ProductAnswer:
         given = pieces.read(question)
@@ -217,7 +218,7 @@ class Consultant:
         self, needs: Needs, given_up: Sequence[Constraint], product: Product
     ) -> tuple[Checked, ...]:
         """Every need, and what the product's texts say of it."""
-        pieces = _Pieces(product, needs.text, self._encoder)
+        pieces = _Pieces(product, needs.text, self.encoder)
         fields = {piece.field: (piece,) for piece in pieces.pieces}
         constraints = [*needs.constraints, *given_up]
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Self
@@ -11,6 +12,7 @@ import numpy as np
 
 from engine.errors import ProductNotFoundError, QueryError, StageUnavailableError
 from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compare
+from engine.guide.explain import MOST_EXPLAINED, Explainer, Explanation
 from engine.guide.history import Event
 from engine.guide.navigate import Navigated, Navigator
 from engine.guide.recommend import Recommendation, Recommender
@@ -78,17 +80,22 @@ class ShoppingGuide(SearchEngine):
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
+        explain: bool = False,
     ) -> Navigated:
         """`search` for the words as they are understood, and what goes with the page.
 
-        Without `read` it is for the words as typed, and no statement is looked for.
+        Without `read` it is for the words as typed, and no statement is looked for. With `explain`
+        each hit is explained, however long that takes.
 
         Raises:
             QueryError, FilterError, StageUnavailableError: as `search`.
         """
+        if explain:
+            _check_explained(k)
+        conditions: dict[str, Filter | None] = {}
 
         def search(words: str, condition: Filter | None) -> SearchResult:
-            return self.search(
+            found = self.search(
                 words,
                 k=k,
                 offset=offset,
@@ -97,8 +104,52 @@ class ShoppingGuide(SearchEngine):
                 view=view,
                 deadline=deadline,
             )
+            conditions[found.query_id] = condition
+            return found
 
-        return self.navigator.find(text, filters, search, read=read)
+        found = self.navigator.find(text, filters, search, read=read)
+        if not explain:
+            return found
+        result = found.result
+        explanations = self.explain(
+            result.query.text,
+            [hit.product.id for hit in result.hits],
+            filters=conditions[result.query_id],
+            stage=result.stage,
+        )
+        return replace(found, explanations=tuple(explanations))
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Says why a product got its score."""
+        return Explainer(self.snapshot, self.ranker, lambda: self.consultant.encoder)
+
+    def explain(
+        self,
+        text: str,
+        products: Sequence[str],
+        *,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+    ) -> list[Explanation]:
+        """Why each of these products is ranked as it is for these words.
+
+        Args:
+            text: what was searched for.
+            products: ids of products, among the results or not; at most `MOST_EXPLAINED`.
+            filters: those of the search: its other candidates set the scale.
+            stage: whose ranking is explained.
+
+        Raises:
+            QueryError: empty or too long, or too many products.
+            FilterError, StageUnavailableError: as `search`.
+            ProductNotFoundError: the snapshot has no product of an id.
+        """
+        _check_explained(len(products))
+        stage = stage or self.default_stage
+        rows = np.array([self._row(one) for one in products], dtype=np.int64)
+        answer = self.answer(text, filters=filters, stage=stage)
+        return self.explainer.explain(answer, stage, rows)
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
         """The `k` likeliest ways to go on from what was typed.
@@ -236,3 +287,12 @@ class ShoppingGuide(SearchEngine):
 
     def _fetch(self, rows: Rows) -> list[Product]:
         return self.snapshot.products.fetch(np.asarray(rows, dtype=np.int64))
+
+
+def _check_explained(products: int) -> None:
+    """Refuse what would take too long."""
+    if products > MOST_EXPLAINED:
+        raise QueryError(
+            f"{products} products are too many to explain: at most {MOST_EXPLAINED} at once. "
+            f"Ask for pages of k={MOST_EXPLAINED}"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from engine.guide.explain import Explanation
 from engine.guide.relax import Relaxation, relax_filter, wording
 from engine.guide.spelling import Correction, Speller
 from engine.guide.understanding import SURE, Statement, read, without
@@ -59,6 +60,8 @@ class Navigated:
 
     result: SearchResult
     navigation: Navigation
+    explanations: tuple[Explanation, ...] = ()
+    """Of each hit, where they were asked for."""
 
 
 class Navigator:
@@ -106,7 +109,7 @@ class Navigator:
                 understood=tuple(statements),
                 shelves=tuple(self._near(result)),
                 related=tuple(self._related(asked)),
-                relaxations=tuple(self._ways_on(asked, filters, result, search)),
+                relaxations=tuple(self._ways_on(asked, both, result, search)),
             ),
         )
 
@@ -171,7 +174,7 @@ class Navigator:
     ) -> list[Relaxation]:
         """What to give up where nothing is found under a filter, or nothing fits the words."""
         if not result.count and filters is not None:
-            return relax_filter(filters, self._passing)
+            return relax_filter(filters, self._passing, lambda rest: search(asked, rest).count)
         if not result.nothing_fits:
             return []
         if filters is not None:

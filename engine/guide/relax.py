@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from engine.types import And, AnyOf, Between, Filter, Not, Or
 
 _MOST_CLAUSES = 8  # of a filter that are tried
+_COUNTED = 8  # ways whose results are counted, a search each
 _OFFERED = 3
 
 
@@ -19,30 +20,37 @@ class Relaxation:
     given_up: tuple[str, ...]
     """Conditions in words, or the words of the query that the catalog lacks."""
     products: int
-    """How many then pass the filter, or are ranked for the words."""
+    """How many results there are then."""
     filters: Filter | None = None
     """What is left of the filter."""
     query: str | None = None
     """What is left of the query, where words are given up."""
 
 
-def relax_filter(filters: Filter, count: Callable[[Filter | None], int]) -> list[Relaxation]:
+def relax_filter(
+    filters: Filter,
+    passing: Callable[[Filter | None], int],
+    results: Callable[[Filter | None], int],
+) -> list[Relaxation]:
     """The fewest conditions to give up so that something is found; those that leave most first.
 
     Args:
         filters: under which nothing is found.
-        count: how many products are found under another.
+        passing: how many products pass another.
+        results: how many of them are found for the words: asked for the widest only.
     """
     clauses = list(_clauses(filters))[:_MOST_CLAUSES]
     for many in (1, 2):
-        found = []
+        ways = []
         for dropped in combinations(range(len(clauses)), many):
             kept = tuple(one for place, one in enumerate(clauses) if place not in dropped)
             rest = And(kept) if kept else None
-            products = count(rest)
-            if products:
+            if products := passing(rest):
                 words = tuple(wording(clauses[place]) for place in dropped)
-                found.append(Relaxation(words, products, rest))
+                ways.append(Relaxation(words, products, rest))
+        ways.sort(key=lambda way: -way.products)
+        counted = [replace(way, products=results(way.filters)) for way in ways[:_COUNTED]]
+        found = [way for way in counted if way.products]
         if found:
             return sorted(found, key=lambda one: -one.products)[:_OFFERED]
     return []

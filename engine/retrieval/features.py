@@ -76,6 +76,8 @@ class Signals:
     """The reranker's, shape (n, 4); None before it ran."""
     head: int = 0
     """How many, from the first on, were reranked to be shown: those set the scale."""
+    reference: Column | None = None
+    """The odds of those that set it, where they are others than these candidates."""
 
     def reranked(self, probabilities: NDArray[np.float32], *, head: int) -> Signals:
         """The same with the reranker's class probabilities, shape (n, 4)."""
@@ -89,6 +91,11 @@ class Signals:
     def odds(self) -> Column:
         """How much likelier the fitting classes are than the others, in log-odds."""
         return _by_row(np.log(np.maximum(self.classes, _LEAST_P)), _ODDS)
+
+    @property
+    def head_odds(self) -> Column:
+        """The odds of what was reranked to be shown."""
+        return self.odds[: self.head] if self.reference is None else self.reference
 
     @property
     def classes(self) -> NDArray[np.float32]:
@@ -172,7 +179,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("gain", lambda s: _by_row(s.classes, GAINS), reranked=True),
     Feature("grade", lambda s: _by_row(s.classes, _GRADES), reranked=True),
     Feature("logit", lambda s: s.odds, reranked=True),
-    Feature("logit_from_best", lambda s: from_best(s.odds, s.odds[: s.head]), reranked=True),
+    Feature("logit_from_best", lambda s: from_best(s.odds, s.head_odds), reranked=True),
     Feature("exact", lambda s: s.classes[:, 3], reranked=True),
     Feature("popularity", lambda s: _known(np.log1p(np.maximum(s.number("rating_count"), 0)))),
     Feature("rating", lambda s: s.against_typical("rating", lambda column: column)),

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
 
 _WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
 _SCORING = "tantivy bm25 k1=1.2 b=0.75"
+_K1 = 1.2
 _BAG = "2"  # raise it with any change to which texts a product's bag holds
 _DECIDES = f"{ANALYZER}|{EXCLUSION}|{_BAG}|{_WEIGHTS}|{_SCORING}"
 FINGERPRINT = hashlib.sha256(_DECIDES.encode()).hexdigest()
@@ -190,6 +192,32 @@ class LexicalIndex:
             scores[np.searchsorted(distinct, found.rows)] = found.scores
         return scores[places]
 
+    def score_altered(
+        self, query: str, row: int, product: Product, altered: Sequence[Product]
+    ) -> Scores:
+        """The scores a row's product would have, were its texts those of each; (len(altered),).
+
+        Its length counts as it is, as if what is gone had been blotted out. Exact where a term
+        stands as often as in the product or not at all; between, it saturates as in a text of
+        average length.
+        """
+        own = Counter(_bag(product))
+        alone = {term: self._score_term(term, row) for term in self._terms(query) if own[term]}
+        scores = np.zeros(len(altered), dtype=np.float32)
+        for place, other in enumerate(altered):
+            left = Counter(_bag(other))
+            scores[place] = sum(
+                score * _saturated(left[term]) / _saturated(own[term])
+                for term, score in alone.items()
+            )
+        return scores
+
+    def _score_term(self, term: str, row: int) -> float:
+        """What one term adds to a row's score."""
+        clause = Clause.term_query(self._schema, _TEXT, term, "freq")
+        found = self._within(clause, np.array([row], dtype=np.int64))
+        return float(found.scores[0]) if len(found) else 0.0
+
     def _search(self, query: str, depth: int, allowed: RowSet | None) -> Ranking:
         clause = self._clause(query)
         size = len(self._id_rank)
@@ -247,6 +275,11 @@ class LexicalIndex:
         rows = np.array(self._searcher.fast_field_values(_ROW, addresses), dtype=np.int64)
         scores = np.array([score for score, _ in hits], dtype=np.float32)
         return Ranking.sort(rows, scores, self._id_rank)
+
+
+def _saturated(times: int) -> float:
+    """How much a term counts that stands so often in a text of average length."""
+    return times / (times + _K1)
 
 
 def _products_written(folder: Path) -> int:

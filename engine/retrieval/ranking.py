@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.checksums import FileEntry, sha256_of
@@ -56,11 +57,18 @@ class Weighed(_Model):
     def sum(self, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - numbers or columns
         """The sum over the names, added in their order: a candidate's is the same in any list."""
         total: Any = 0.0
-        for name, weight, centre, scale in zip(
-            self.names, self.weights, self.centre, self.scale, strict=True
-        ):
-            total = total + weight * (np.asarray(values[name], dtype=np.float64) - centre) / scale
+        for part in self.parts(values).values():
+            total = total + part
         return total
+
+    def parts(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What each name adds to the sum."""
+        return {
+            name: weight * (np.asarray(values[name], dtype=np.float64) - centre) / scale
+            for name, weight, centre, scale in zip(
+                self.names, self.weights, self.centre, self.scale, strict=True
+            )
+        }
 
 
 class Cutoff(_Model):
@@ -180,13 +188,30 @@ class Ranker:
         Raises:
             MissingExtraError: it ranks by trees and LightGBM is not installed.
         """
-        columns = [features[name] for name in self.features]
-        if not len(columns[0]):
+        if not len(features[self.features[0]]):
             return np.empty(0, dtype=np.float32)
         if self.model.linear is not None:
             return np.asarray(self.model.linear.sum(features), dtype=np.float32)
-        table = np.column_stack(columns).astype(np.float64)  # (n, features)
-        return np.asarray(self._trees.predict(table), dtype=np.float32)
+        return np.asarray(self._trees.predict(self._table(features)), dtype=np.float32)
+
+    def parts(self, features: Mapping[str, Column]) -> dict[str, Column]:
+        """What each feature adds to `score`, (n,) each: together they are the score.
+
+        Of trees by TreeSHAP (Lundberg et al. 2020), what they give on average as "base".
+
+        Raises:
+            MissingExtraError: it ranks by trees and LightGBM is not installed.
+        """
+        if self.model.linear is not None:
+            parts = self.model.linear.parts(features)
+        else:
+            found = self._trees.predict(self._table(features), pred_contrib=True)
+            parts = dict(zip((*self.features, "base"), np.asarray(found).T, strict=True))
+        return {name: np.asarray(part, dtype=np.float32) for name, part in parts.items()}
+
+    def _table(self, features: Mapping[str, Column]) -> NDArray[np.float64]:
+        """The features side by side, (n, features)."""
+        return np.column_stack([features[name] for name in self.features]).astype(np.float64)
 
     def fits(self, statistics: Mapping[str, float]) -> float:
         """How likely the catalog has something for the query, by the query's statistics.

@@ -185,6 +185,34 @@ def evaluate_consult(
         Console().print(to_tables(evaluation))
 
 
+@evaluate.command("explain")
+def evaluate_explain(
+    *,
+    queries: Annotated[
+        Path, typer.Option(help="Distinct queries to ask: a text, or id<TAB>text, in each line.")
+    ],
+    store: _Store = Path("store"),
+    stage: Annotated[Stage | None, typer.Option(help="Whose ranking is explained.")] = None,
+    hits: Annotated[int, typer.Option(min=1, max=10, help="Hits explained of each query.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random words.")] = 0,
+    json_out: _Json = False,
+) -> None:
+    """Measure whether the words that explanations name carry the score, and how long it takes."""
+    from engine.guide.guide import ShoppingGuide
+    from indexer.evaluate.explain import evaluate_explanations, to_json, to_tables
+
+    texts = _distinct(queries)
+    guide = ShoppingGuide.open(store)
+    with _progress(len(texts), "explaining") as advance:
+        found = evaluate_explanations(
+            guide, texts, hits=hits, stage=stage, seed=seed, on_progress=advance
+        )
+    if json_out:
+        typer.echo(json.dumps(to_json(found), ensure_ascii=False, indent=2))
+    else:
+        Console().print(to_tables(found))
+
+
 @evaluate.command("calibration")
 def evaluate_calibration(
     context: typer.Context,

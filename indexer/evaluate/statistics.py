@@ -41,6 +41,16 @@ def bootstrap(values: ArrayLike, *, samples: int = SAMPLES, seed: int = _SEED) -
     return Interval(float(given.mean()), float(low), float(high), count)
 
 
+def bootstrap_ratio(above: ArrayLike, below: ArrayLike, *, seed: int = _SEED) -> Interval:
+    """The ratio of two means over the same queries, (queries,) each, with its interval."""
+    tops, bottoms = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(len(tops), size=(SAMPLES // 10, len(tops)))
+    ratios = tops[drawn].sum(axis=1) / np.maximum(bottoms[drawn].sum(axis=1), 1e-12)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    ratio = float(tops.sum() / max(float(bottoms.sum()), 1e-12))
+    return Interval(ratio, float(low), float(high), len(tops))
+
+
 def randomisation_test(
     differences: ArrayLike, *, samples: int = SAMPLES, seed: int = _SEED
 ) -> float:

@@ -19,6 +19,7 @@ from engine.guide.consult import (
     Suggestion,
     compare,
 )
+from engine.guide.explain import Explanation, Named, Part
 from engine.guide.history import Event
 from engine.guide.navigate import Navigated, Navigation
 from engine.guide.needs import read_needs
@@ -180,13 +181,26 @@ class FakeEngine:
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
+        explain: bool = False,
     ) -> Navigated:
         typed = text == "shoos" and read
         result = self.search(
             "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
             deadline=deadline,
         )  # fmt: skip
-        return Navigated(result, Navigation("shoes", corrected=True) if typed else Navigation())
+        why = Explanation(
+            score=1.0,
+            features={"lexical": Part(-0.5, 1.0)},
+            named=(Named("shoes", 0.9, "shoes", literally=True),),
+            missing=("purple",),
+            kept=0.9,
+            lost=0.8,
+        )
+        return Navigated(
+            result,
+            Navigation("shoes", corrected=True) if typed else Navigation(),
+            (why,) * len(result.hits) if explain else (),
+        )
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
         if typed == "old":

@@ -71,6 +71,20 @@ def test_the_table_shows_products_in_order(run: Run, shop_store: Path) -> None:
     assert "Emberly" not in done.out
 
 
+def test_hits_are_explained(run: Run, shop_store: Path) -> None:
+    done = run("search", "red kettle", "--store", str(shop_store), "-k", "2", "--explain")
+
+    assert done.status == 0, done.err
+    assert "\n 1 matches: " in done.out
+
+
+def test_more_hits_than_can_be_explained_exit_2(run: Run, shop_store: Path) -> None:
+    done = run("search", "kettle", "--store", str(shop_store), "-k", "11", "--explain")
+
+    assert done.status == 2
+    assert "k=10" in done.err
+
+
 def test_nothing_found_is_an_answer(run: Run, shop_store: Path) -> None:
     found = ("search", "kettle", "--store", str(shop_store), "--filter", "price>=100000")
 

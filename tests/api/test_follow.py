@@ -106,7 +106,7 @@ def test_it_follows_a_rollback_and_models_are_shared(
     newer = guide.newer()
     assert newer is not None
     assert newer.snapshot.encoder is guide.snapshot.encoder
-    assert vars(newer.consultant)["_encoder"] is vars(guide.consultant)["_encoder"]
+    assert newer.consultant.encoder is guide.consultant.encoder
     assert newer.search("zanzibar").hits[0].product.id == "NEW-1"
     assert "NEW-1" not in {hit.product.id for hit in guide.search("zanzibar").hits}
     SnapshotStore(store).rollback()

@@ -72,6 +72,24 @@ def test_an_answer_says_when_nothing_fits(client: TestClient) -> None:
     assert answer["hits"]
 
 
+def test_hits_are_explained_where_that_is_asked_for(client: TestClient) -> None:
+    plain = client.get("/v1/search", params={"q": "running shoes"}).json()
+    asked = client.get("/v1/search", params={"q": "running shoes", "explain": "true"}).json()
+    posted = client.post("/v1/search", json={"query": "running shoes", "explain": True}).json()
+
+    assert {hit["explanation"] for hit in plain["hits"]} == {None}
+    SearchResponse.model_validate(asked)
+    for hit in (*asked["hits"], *posted["hits"]):
+        assert hit["explanation"] == {
+            "summary": "matches: shoes; missing: purple",
+            "features": {"lexical": {"value": -0.5, "adds": 1.0}},
+            "words": [{"word": "shoes", "share": 0.9, "meets": "shoes", "literally": True}],
+            "missing": ["purple"],
+            "kept": 0.9,
+            "lost": 0.8,
+        }
+
+
 def test_get_and_post_answer_alike(client: TestClient) -> None:
     got = client.get(
         "/v1/search",

@@ -75,8 +75,17 @@ def test_a_price_becomes_a_filter_and_says_so(guide: ShoppingGuide) -> None:
 
 
 def test_a_refused_brand_is_not_shown(guide: ShoppingGuide) -> None:
-    assert {product.brand for product in shown(guide, "headphones not Aurio")} >= {"Emberly"}
-    assert "Aurio" not in {product.brand for product in shown(guide, "headphones not Aurio")}
+    assert {product.brand for product in shown(guide, "kettle coffee not Emberly")} >= {"清泉"}
+    assert "Emberly" not in {product.brand for product in shown(guide, "kettle not Emberly")}
+
+
+def test_where_a_refusal_leaves_nothing_that_is_said(guide: ShoppingGuide) -> None:
+    found = guide.navigate("headphones not Aurio")
+
+    assert found.result.count == 0
+    (way,) = found.navigation.relaxations
+    assert way.given_up == ("brand!=Aurio",)
+    assert way.products == guide.navigate("headphones", k=50).result.count
 
 
 def test_a_price_that_leaves_nothing_is_said_and_not_applied(guide: ShoppingGuide) -> None:

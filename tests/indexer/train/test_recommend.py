@@ -21,7 +21,7 @@ from engine.guide.behaviour import open_behaviour
 from engine.guide.guide import ShoppingGuide
 from engine.guide.history import Deed, Event
 from engine.guide.reasons import Reason
-from engine.retrieval.filters import parse_filters
+from engine.retrieval.filters import allowed_rows, parse_filters
 from engine.settings import Settings
 from engine.types import Vectors
 from indexer.build import IndexOptions, index_catalog
@@ -97,7 +97,8 @@ def test_a_short_list_and_a_narrow_filter(guide: ShoppingGuide) -> None:
     (best,) = guide.recommend(mine, k=1, now=NOW)
     assert best.reason is not Reason.NEW
     narrow = parse_filters(["price<=4"])
-    wanted = {hit.product.id for hit in guide.search("a", k=100, filters=narrow).hits}
+    allowed = allowed_rows(narrow, guide.snapshot.facets).rows
+    wanted = {product.id for product in guide.snapshot.products.fetch(allowed)}
     found = guide.recommend(mine, k=50, now=NOW, filters=narrow)
     assert len({one.product.id for one in found}) == len(found) <= 50
     assert found

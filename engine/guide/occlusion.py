@@ -1,0 +1,213 @@
+"""Products with words blotted out, and the scores they get: what explanations are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analysis import STOPWORDS, analyze
+from engine.answer import Answer
+from engine.errors import StageUnavailableError
+from engine.guide.evidence import TokenEncoder
+from engine.models.tokens import READ_TOKENS, pack
+from engine.protocols import PassageReranker
+from engine.rank import CandidateRanker
+from engine.retrieval.features import Column, Signals
+from engine.snapshot import Snapshot
+from engine.text import passage
+from engine.types import AttributeValue, Product, Rows, Scores, Stage, Vectors
+
+_WORD = re.compile(r"\S+")
+_EDGES = " \t\n.,;:!?\"'“”‘’()[]{}<>|*"
+
+Key = tuple[str, ...]
+"""The terms of a word: words with the same are one."""
+
+
+@lru_cache(maxsize=65_536)
+def key_of(word: str) -> Key:
+    """The content terms of a word; none where it says nothing."""
+    return tuple(term for term in analyze(word) if term not in STOPWORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A product's words, each once, with what may be left of them."""
+
+    product: Product
+    words: Mapping[Key, str]
+    """By its terms, each content word as it first stands."""
+    order: tuple[Key, ...] = ()
+    """Every word in its place; function words have no terms."""
+
+    @classmethod
+    def of(cls, product: Product) -> Wording:
+        """The words of the text that the models read."""
+        written = passage(product).split()
+        order = tuple(map(key_of, written))
+        words: dict[Key, str] = {}
+        for key, word in zip(order, written, strict=True):
+            if key:
+                words.setdefault(key, word.strip(_EDGES))
+        return cls(product, words, order)
+
+    def beside(self, terms: Iterable[str]) -> set[Key]:
+        """The words right before and after those that have any of the terms."""
+        wanted = frozenset(terms)
+        places = [at for at, key in enumerate(self.order) if not wanted.isdisjoint(key)]
+        near = {self.order[at - 1] for at in places if at}
+        return near | {self.order[at + 1] for at in places if at + 1 < len(self.order)}
+
+    def without(self, gone: Iterable[Key]) -> Product:
+        """The product with these words blotted out of every text."""
+        blotted = frozenset(gone)
+        return _altered(self.product, lambda key: key not in blotted)
+
+    def only(self, kept: Iterable[Key]) -> Product:
+        """The product with nothing left but these words."""
+        left = frozenset(kept)
+        return _altered(self.product, lambda key: key in left)
+
+
+def _altered(product: Product, kept: Callable[[Key], bool]) -> Product:
+    """The product with those words left whose terms are to be kept; prices and the like stay."""
+
+    def left(text: str) -> str:
+        return _WORD.sub(lambda match: match[0] if kept(key_of(match[0])) else "", text).strip()
+
+    def all_left(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(filter(None, map(left, texts)))
+
+    attributes: dict[str, AttributeValue] = {}
+    for name, value in product.attributes.items():
+        if isinstance(value, list):
+            words: AttributeValue = list(all_left(value))
+        elif isinstance(value, str):
+            words = left(value)
+        elif isinstance(value, bool):
+            words = value and bool(left(name))
+        else:
+            words = value if kept(key_of(f"{value:g}")) else ""
+        if words or left(name):
+            attributes[left(name)] = words
+    return replace(
+        product,
+        title=left(product.title),
+        description=left(product.description),
+        bullet_points=all_left(product.bullet_points),
+        brand=left(product.brand),
+        color=left(product.color),
+        category=all_left(product.category),
+        sku=left(product.sku),
+        gtin=left(product.gtin),
+        attributes=attributes,
+    )
+
+
+class Blotted(NamedTuple):
+    """A product of the snapshot, and what is to be scored in its stead."""
+
+    row: int
+    product: Product
+    altered: Sequence[Product]
+
+
+class Occlusion:
+    """Scores altered products as the stages of one snapshot would. Safe for many threads."""
+
+    def __init__(
+        self, snapshot: Snapshot, ranker: CandidateRanker, tokens: Callable[[], TokenEncoder]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            snapshot: what is searched.
+            ranker: what ranks it.
+            tokens: gives the encoder with its tokens, where the reranker reads those.
+        """
+        self._snapshot = snapshot
+        self._ranker = ranker
+        self._tokens = tokens
+
+    def scores(self, answer: Answer, stage: Stage, blotted: Sequence[Blotted]) -> list[Scores]:
+        """What a stage gives the altered products of each; (altered,) each.
+
+        What is no text of theirs (price, rating, shelf) counts as before, and so does everything
+        the query's other candidates set.
+        """
+        return [
+            np.vstack(list(parts.values())).sum(axis=0)
+            for _, parts in self.parts(answer, stage, blotted)
+        ]
+
+    def parts(
+        self, answer: Answer, stage: Stage, blotted: Sequence[Blotted]
+    ) -> list[tuple[Mapping[str, Column], Mapping[str, Column]]]:
+        """The features of the altered products of each, and what each adds to the score."""
+        products = list(chain.from_iterable(each.altered for each in blotted))
+        sizes = [len(each.altered) for each in blotted]
+        classes: NDArray[np.float32] | None = None
+        if self._ranker.reads_classes(stage):
+            vectors, classes = self._read(answer, products)
+        else:
+            vectors = self._encode([passage(one) for one in products])
+        ends = np.cumsum(sizes)[:-1]
+        own_classes = [None] * len(blotted) if classes is None else np.split(classes, ends)
+        return [
+            self._ranker.parts(stage, self._signals(answer, each, own, probabilities))
+            for each, own, probabilities in zip(
+                blotted, np.split(vectors, ends), own_classes, strict=True
+            )
+        ]
+
+    def _signals(
+        self, answer: Answer, given: Blotted, vectors: Vectors, classes: NDArray[np.float32] | None
+    ) -> Signals:
+        """The altered products as candidates of the query, on its own candidates' scales."""
+        pool = answer.pool
+        if pool is None or answer.vector is None:
+            raise ValueError("this answer was not searched for")
+        rows: Rows = np.full(len(given.altered), given.row, dtype=np.int64)
+
+        def likeness(asked: Rows, among: Rows) -> Scores:
+            if asked is not rows:
+                return pool.likeness(asked, among)
+            others = among[among != given.row]
+            if not len(others):
+                return np.zeros(len(rows), dtype=np.float32)
+            mean = self._snapshot.vectors[others].astype(np.float32).mean(axis=0)
+            alike: Scores = vectors @ mean
+            return alike
+
+        keyword = self._snapshot.lexical.score_altered(answer.query.text, *given)
+        return Signals(
+            rows, keyword, vectors @ answer.vector, pool.pool, pool.numbers, likeness,
+            pool.nearness, classes,
+            reference=None if answer.head is None else answer.head.odds,
+        )  # fmt: skip
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of passages, (n, dim): those alike as far as the encoder reads are read once."""
+        read = [" ".join(text.split(" ", READ_TOKENS)[:READ_TOKENS]) for text in texts]
+        each = list(dict.fromkeys(read))  # a token is no longer than a word
+        place = {text: at for at, text in enumerate(each)}
+        return self._snapshot.encoder.encode_passages(each)[[place[text] for text in read]]
+
+    def _read(self, answer: Answer, products: Sequence[Product]) -> tuple[Vectors, Column]:
+        """Vectors (n, dim) of the products, and the reranker's probabilities (n, 4)."""
+        texts = [passage(product) for product in products]
+        reranker, query = self._snapshot.reranker, answer.query.text
+        if isinstance(reranker, PassageReranker):
+            vectors, tokens = self._tokens().read_passages(texts)
+            return vectors, reranker.classify_read(query, pack(tokens))
+        if reranker is None:
+            raise StageUnavailableError(f"snapshot {self._snapshot.id} has no reranker")
+        vectors = self._snapshot.encoder.encode_passages(texts)
+        return vectors, reranker.classify([query] * len(texts), texts)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import ProductNotFoundError, QueryError
+from engine.guide.explain import MOST_EXPLAINED, MOST_NAMED, Explanation
+from engine.guide.guide import ShoppingGuide
+from engine.guide.occlusion import Blotted, Wording, key_of
+from engine.settings import load_settings
+from engine.types import Product, SearchResult, Stage
+
+QUERIES = (
+    "cordless kettle for pour over coffee",
+    "warm waterproof boots",
+    "something to read in bed",
+)
+
+
+@pytest.fixture(scope="module")
+def guide(demo_store: Path) -> ShoppingGuide:
+    return ShoppingGuide.open(demo_store, load_settings(cache=0))
+
+
+@pytest.fixture(scope="module")
+def shop_guide(shop_store: Path) -> ShoppingGuide:
+    return ShoppingGuide.open(shop_store)
+
+
+def explained(
+    guide: ShoppingGuide, text: str, stage: Stage, k: int = 3
+) -> tuple[SearchResult, list[Explanation]]:
+    result = guide.search(text, k=k, stage=stage)
+    return result, guide.explain(text, [hit.product.id for hit in result.hits], stage=stage)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_the_features_add_up_to_the_score(guide: ShoppingGuide, stage: Stage) -> None:
+    result, found = explained(guide, QUERIES[0], stage)
+    for hit, why in zip(result.hits, found, strict=True):
+        assert why.score == pytest.approx(hit.score, abs=0.02)
+        assert sum(part.adds for part in why.features.values()) == pytest.approx(why.score)
+
+
+@pytest.mark.parametrize("text", QUERIES)
+def test_the_named_words_carry_the_score(guide: ShoppingGuide, text: str) -> None:
+    result, found = explained(guide, text, Stage.FUSED)
+    answer = guide.answer(text, stage=Stage.FUSED)
+    draw = np.random.default_rng(3)
+    for hit, why in zip(result.hits, found, strict=True):
+        wording = Wording.of(hit.product)
+        keys = [key_of(one.word) for one in why.named]
+        assert 0 < len(keys) <= MOST_NAMED
+        assert set(keys) <= wording.words.keys()
+        others = list(wording.words)
+        random = [
+            wording.without([others[at] for at in draw.choice(len(others), len(keys))])
+            for _ in range(5)
+        ]
+        (row,) = guide.snapshot.products.rows_of([hit.product.id])
+        altered = [wording.product, wording.only(()), wording.only(keys), wording.without(keys)]
+        (scores,) = guide.explainer.occlusion.scores(
+            answer, Stage.FUSED, [Blotted(row or 0, wording.product, [*altered, *random])]
+        )
+        whole = scores[0] - scores[1]
+        assert (scores[2] - scores[1]) / whole == pytest.approx(why.kept, abs=1e-3)
+        assert (scores[0] - scores[3]) / whole == pytest.approx(why.lost, abs=1e-3)
+        assert why.lost > 2 * (scores[0] - scores[4:].mean()) / whole
+
+
+def test_what_is_met_and_what_is_missing(guide: ShoppingGuide) -> None:
+    result, (why,) = explained(guide, "purple cordless kettle", Stage.FUSED, k=1)
+    assert "kettle" in result.hits[0].product.title.casefold()
+    assert {one.meets for one in why.named if one.literally} <= {"cordless", "kettle"}
+    assert why.missing == ("purple",)
+    assert why.summary.startswith("matches: ")
+    assert why.summary.endswith("; missing: purple")
+
+
+def test_what_is_refused_is_met_where_the_product_says_so(shop_guide: ShoppingGuide) -> None:
+    without, having = shop_guide.explain("belt without buckle", ["b1", "b2"])
+    assert "without buckle" in {one.meets for one in without.named}
+    assert without.missing == ()
+    assert having.missing == ("without buckle",)
+
+
+def test_an_explanation_keeps_to_the_filters_and_the_stage(guide: ShoppingGuide) -> None:
+    found = guide.navigate("kettle under $40", k=2, stage=Stage.FUSED, explain=True)
+    assert len(found.explanations) == len(found.result.hits) == 2
+    for hit, why in zip(found.result.hits, found.explanations, strict=True):
+        assert why.score == pytest.approx(hit.score, abs=0.02)
+
+
+def test_a_product_that_is_no_candidate_is_explained_too(guide: ShoppingGuide) -> None:
+    kettle = guide.search("kettle", k=1).hits[0].product
+    (why,) = guide.explain("snow boots", [kettle.id])
+    assert "snow" in why.missing
+    assert np.isfinite(why.score)
+
+
+def test_too_many_and_unknown_products_are_refused(guide: ShoppingGuide) -> None:
+    with pytest.raises(QueryError, match="at most 10"):
+        guide.explain("kettle", ["x"] * (MOST_EXPLAINED + 1))
+    with pytest.raises(QueryError, match="k=10"):
+        guide.navigate("kettle", k=MOST_EXPLAINED + 1, explain=True)
+    with pytest.raises(ProductNotFoundError):
+        guide.explain("kettle", ["no such product"])
+    assert guide.explain("kettle", []) == []
+
+
+def test_words_are_blotted_out_everywhere() -> None:
+    product = Product(
+        "x", "Red kettle", description="A kettle, really: kettles boil.", brand="Kettle & Co",
+        bullet_points=("kettle",), category=("Kitchen", "Kettles"), price=3.0,
+        attributes={"kettle_type": "gooseneck kettle", "litres": 1.5, "cordless": True,
+                    "lights": ["red", "blue"], "noisy": False},
+    )  # fmt: skip
+    wording = Wording.of(product)
+    assert "kettl" in {term for key in wording.words for term in key}
+    without = wording.without([key_of("kettle"), key_of("cordless")])
+    assert without == replace(
+        product, title="Red", description="A  really:  boil.", brand="& Co", bullet_points=(),
+        category=("Kitchen",),
+        attributes={"kettle_type": "gooseneck", "litres": 1.5, "lights": ["red", "blue"],
+                    "noisy": False},
+    )  # fmt: skip
+    assert wording.without([]).title == product.title
+    only = wording.only([key_of("1.5"), key_of("litres"), key_of("red")])
+    assert only.title == "Red"
+    assert only.attributes == {"litres": 1.5, "": ["red"]}
+
+
+def test_keyword_scores_of_altered_products_are_exact(shop_guide: ShoppingGuide) -> None:
+    lexical, text = shop_guide.snapshot.lexical, "elastic belt without buckle"
+    (row,) = shop_guide.snapshot.products.rows_of(["b1"])
+    product = shop_guide.product("b1")
+    wording = Wording.of(product)
+    elastic, belt = key_of("elastic"), key_of("belt")
+    altered = [product, wording.only(()), wording.only([elastic]), wording.only([belt])]
+    rows = np.array([row], dtype=np.int64)
+    whole, nothing, first, second = lexical.score_altered(text, row or 0, product, altered)
+    assert whole == pytest.approx(lexical.score(text, rows)[0], rel=1e-5)
+    assert nothing == 0
+    assert first == pytest.approx(lexical.score("elastic", rows)[0], rel=1e-5)
+    assert second == pytest.approx(lexical.score("belt", rows)[0], rel=1e-5)
