@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engine.guide.consult import Comparison, Consultation
+    from engine.guide.explain import Explanation
 
 _MARKS = {True: "yes", False: "no", None: "?"}
 
@@ -33,6 +34,9 @@ def ask(
         list[str] | None,
         typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say by which words an answer was found.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
     ] = False,
@@ -54,6 +58,7 @@ def ask(
         products=product or (),
         k=k,
         filters=parse_filters(filters) if filters else None,
+        explain=explain,
     )
     phraser = phraser_of(settings)
     answer = ask_answer(found)
@@ -78,6 +83,7 @@ def _print(console: Console, found: Consultation) -> None:
             console.print(
                 f"  {one.piece.text}   [{one.piece.field}, {one.probability:.2f}]", markup=False
             )
+            _print_why(console, one.explanation)
     for given_up in found.given_up:
         console.print(f"Nothing fits with {given_up.words!r}: left out.", markup=False)
     if found.nothing_fits and found.suggestions:
@@ -91,10 +97,18 @@ def _print(console: Console, found: Consultation) -> None:
         for check in suggestion.checked:
             said = " | ".join(f"{piece.text} [{piece.field}]" for piece in check.evidence)
             console.print(f"   {_MARKS[check.met]:>3} {check.need}: {said or '-'}", markup=False)
+        _print_why(console, suggestion.explanation)
     if found.needs is not None and not found.suggestions:
         console.print("Nothing found.")
     if found.comparison is not None:
         _print_comparison(console, found.comparison)
+
+
+def _print_why(console: Console, explanation: Explanation | None) -> None:
+    """By which words it was found, where that was asked for."""
+    if explanation is not None:
+        words = ", ".join(f"{one.word} {one.share:.0%}" for one in explanation.named)
+        console.print(f"      found by: {words or '-'}", markup=False, style="dim")
 
 
 def _print_comparison(console: Console, found: Comparison) -> None:

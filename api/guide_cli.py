@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.guide.history import Event
     from engine.guide.recommend import Recommendation
 
+_FEATURES_SHOWN = 4
 _BECAUSE = {
     "again": "bought before",
     "bought_together": "bought by who bought {}",
@@ -41,6 +42,9 @@ def recommend(
         list[str] | None,
         typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what makes each score; at most 10 products.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, as the API answers.")
     ] = False,
@@ -57,7 +61,11 @@ def recommend(
     # A table ends somewhere: for its shoppers, that is now.
     latest = max((event.at for event in events if event.at is not None), default=None)
     found = guide.recommend(
-        events, k=k, filters=parse_filters(filters) if filters else None, now=latest
+        events,
+        k=k,
+        filters=parse_filters(filters) if filters else None,
+        now=latest,
+        explain=explain,
     )
     if as_json:
         typer.echo(json.dumps(recommend_answer(guide.snapshot.id, found), ensure_ascii=False))
@@ -105,4 +113,15 @@ def _print(found: Sequence[Recommendation]) -> None:
             else (_BECAUSE[one.reason].format(one.because.title))
         )
         table.add_row(*map(Text, (str(one.rank), product.title, price.strip(), why, product.id)))
-    Console().print(table if found else "Nothing to recommend.")
+    console = Console()
+    console.print(table if found else "Nothing to recommend.")
+    for one in found:
+        largest = sorted(one.features.items(), key=lambda each: -abs(each[1].adds))[
+            :_FEATURES_SHOWN
+        ]
+        parts = [f"{name} {part.adds:+.2f}" for name, part in largest]
+        if one.explanation is not None and one.explanation.named:
+            words = ", ".join(named.word for named in one.explanation.named)
+            parts.append(f"alike by: {words}")
+        if parts:
+            console.print(f"{one.rank:>2} {'; '.join(parts)}", markup=False, highlight=False)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas import ProductBody, checked_filters
+from api.schemas_explain import ExplanationBody, explanation_answer
 from api.schemas_guide import MAX_ID_CHARS
 from engine.guide.consult import (
     MOST_PRODUCTS,
@@ -59,6 +60,9 @@ class AskRequest(BaseModel):
     filters: Annotated[dict[str, Any], AfterValidator(checked_filters)] | None = Field(
         default=None, description="As of a search."
     )
+    explain: bool = Field(
+        default=False, description="Say why the first statement, or a suggestion, comes first."
+    )
 
 
 class PieceBody(BaseModel):
@@ -77,6 +81,9 @@ class EvidenceBody(PieceBody):
     """A statement that speaks to the question."""
 
     probability: float = Field(ge=0, le=1, description="How likely it answers.")
+    explanation: ExplanationBody | None = Field(
+        default=None, description="Of the first, where that was asked for."
+    )
 
 
 class AnswerBody(BaseModel):
@@ -139,6 +146,9 @@ class SuggestionBody(BaseModel):
     rank: int
     product: ProductBody
     checked: list[CheckedBody]
+    explanation: ExplanationBody | None = Field(
+        default=None, description="Why search found it, where that was asked for."
+    )
 
 
 class ComparisonBody(BaseModel):
@@ -201,7 +211,11 @@ def _answer(one: ProductAnswer) -> dict[str, Any]:
         "answered": one.answered,
         "probability": round(one.probability, 4),
         "evidence": [
-            _piece(evidence.piece) | {"probability": round(evidence.probability, 4)}
+            {
+                **_piece(evidence.piece),
+                "probability": round(evidence.probability, 4),
+                "explanation": evidence.explanation and explanation_answer(evidence.explanation),
+            }
             for evidence in one.evidence
         ],
     }
@@ -212,6 +226,7 @@ def _suggestion(one: Suggestion) -> dict[str, Any]:
         "rank": one.rank,
         "product": one.product.to_dict(),
         "checked": [_checked(check) for check in one.checked],
+        "explanation": one.explanation and explanation_answer(one.explanation),
     }
 
 

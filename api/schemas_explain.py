@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.guide.explain import Explanation
+from engine.guide.explain import Explanation, Part
 
 
 class PartBody(BaseModel):
@@ -42,14 +43,19 @@ class ExplanationBody(BaseModel):
     lost: float = Field(description="Share of the score that is lost without them.")
 
 
+def parts_answer(features: Mapping[str, Part]) -> dict[str, Any]:
+    """What makes a score as JSON types."""
+    return {
+        name: {"value": round(part.value, 6), "adds": round(part.adds, 6)}
+        for name, part in features.items()
+    }
+
+
 def explanation_answer(explanation: Explanation) -> dict[str, Any]:
     """The explanation as JSON types, in the shape of `ExplanationBody`."""
     return {
         "summary": explanation.summary,
-        "features": {
-            name: {"value": round(part.value, 6), "adds": round(part.adds, 6)}
-            for name, part in explanation.features.items()
-        },
+        "features": parts_answer(explanation.features),
         "words": [
             {
                 "word": one.word,

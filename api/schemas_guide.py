@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas import MAX_FILTER_CHARS, MAX_FILTERS, Page, ProductBody, checked_filters
+from api.schemas_explain import ExplanationBody, PartBody, explanation_answer, parts_answer
+from engine.guide.explain import MOST_EXPLAINED
 from engine.guide.history import MOST_EVENTS, Deed, Event
 from engine.guide.reasons import Reason
 from engine.guide.recommend import Recommendation
@@ -65,6 +67,9 @@ class RecommendRequest(BaseModel):
     filters: Annotated[dict[str, Any], AfterValidator(checked_filters)] | None = Field(
         default=None, description="As of a search."
     )
+    explain: bool = Field(
+        default=False, description=f"Say what makes each score; with k of at most {MOST_EXPLAINED}."
+    )
 
 
 class BecauseBody(BaseModel):
@@ -84,6 +89,14 @@ class RecommendationBody(BaseModel):
     reason: Reason
     because: BecauseBody | None
     product: ProductBody
+    features: dict[str, PartBody] | None = Field(
+        default=None,
+        description="What makes the score, where that was asked for: against the middle candidate, "
+        "whose score is `base`.",
+    )
+    explanation: ExplanationBody | None = Field(
+        default=None, description="How it is like what it is recommended because of."
+    )
 
 
 class RecommendResponse(BaseModel):
@@ -126,6 +139,8 @@ def recommend_answer(snapshot_id: str, found: Sequence[Recommendation]) -> dict[
                 "reason": one.reason.value,
                 "because": one.because and {"id": one.because.id, "title": one.because.title},
                 "product": one.product.to_dict(),
+                "features": parts_answer(one.features) if one.features else None,
+                "explanation": one.explanation and explanation_answer(one.explanation),
             }
             for one in found
         ],

@@ -95,7 +95,12 @@ class Engine(Protocol):
         """The product with that id; raises ProductNotFoundError."""
 
     def recommend(
-        self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        k: int = 10,
+        filters: Filter | None = None,
+        explain: bool = False,
     ) -> Sequence[Recommendation]:
         """Products that suit what one shopper did."""
 
@@ -117,6 +122,7 @@ class Engine(Protocol):
         products: Sequence[str] = (),
         k: int = 3,
         filters: Filter | None = None,
+        explain: bool = False,
     ) -> Consultation:
         """An answer in the catalog's own words."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -74,14 +75,20 @@ class CandidateRanker:
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
         words = self._word_scores(answer.query.text) if self._reads_words() else None
-        pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, words)
-        answer.pool = Signals(rows, keyword, cosine, pool, *self._measures)
+        answer.pool = self.pooled(rows, keyword, cosine, words)
         ranker = self._ranker(Stage.FUSED)
         if ranker is None:
             scores = fuse(keyword, cosine)
         else:
             scores = ranker.score(compute_features(answer.pool, ranker.features))
         answer.rankings[Stage.FUSED] = self._sort(rows, scores)
+
+    def pooled(
+        self, rows: Rows, keyword: Scores, cosine: Scores, words: Scores | None = None
+    ) -> Signals:
+        """Candidates with both their scores, (n,) each, as a query's pool."""
+        pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, words)
+        return Signals(rows, keyword, cosine, pool, *self._measures)
 
     def rerank(
         self, answers: Sequence[Answer], *, everything: bool, deadline: float | None = None
@@ -121,6 +128,15 @@ class CandidateRanker:
         return Ranking(
             np.concatenate([reranked.rows, rest]), np.concatenate([reranked.scores, below])
         )
+
+    def signals(self, answer: Answer, stage: Stage, rows: Rows) -> Signals:
+        """What a stage reads of these rows, whether they are candidates of the answer or not."""
+        signals = self._signals(answer, rows)
+        if not self.reads_classes(stage):
+            return signals
+        (classes,) = self._classify([answer], [rows])
+        odds = None if answer.head is None else answer.head.odds
+        return replace(signals, probabilities=classes, reference=odds)
 
     def parts(
         self, stage: Stage, signals: Signals

@@ -55,7 +55,7 @@ async def recommend(body: RecommendRequest, service: ServiceDep) -> Response:
 
     def work(engine: Engine, _deadline: float) -> bytes:
         filters = filter_from_json(body.filters) if body.filters else None
-        found = engine.recommend(events, k=body.k, filters=filters)
+        found = engine.recommend(events, k=body.k, filters=filters, explain=body.explain)
         return to_json(recommend_answer(engine.snapshot.id, found), inf_nan_mode="null")
 
     return Response(await service.run(work), media_type="application/json")
@@ -77,6 +77,7 @@ async def ask(body: AskRequest, service: ServiceDep, phraser: PhraserDep) -> Res
             products=body.products,
             k=body.k,
             filters=filter_from_json(body.filters) if body.filters else None,
+            explain=body.explain,
         )
 
     found = await service.run(work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,8 @@ from engine.guide.evidence import (
     compute,
     load_evidence,
 )
+from engine.guide.explain import Explanation
+from engine.guide.explain_evidence import Asked, explain_evidence
 from engine.guide.needs import Constraint, Needs, Wish, read_needs
 from engine.guide.pieces import Piece, pieces_of
 from engine.models.encoder import TransformerEncoder, load_encoder
@@ -43,6 +45,8 @@ class Evidence:
     piece: Piece
     probability: float
     """How likely it answers, 0 to 1."""
+    explanation: Explanation | None = None
+    """Why it comes first, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Suggestion:
     product: Product
     rank: int
     checked: tuple[Checked, ...]
+    explanation: Explanation | None = None
+    """Why search found it, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +181,20 @@ class Consultant:
             given_up.append(worst)
         return Needs(tuple(kept), needs.wishes), tuple(given_up)
 
-    def answer(self, question: str, product: Product) -> ProductAnswer:
-        """What the catalog says of a product to a question: its own text, never other words."""
-        return self._answer(question, product, _Pieces(product, question, self.encoder))
+    def answer(self, question: str, product: Product, *, explain: bool = False) -> ProductAnswer:
+        """What the catalog says of a product to a question: its own text, never other words.
+
+        With `explain`, why the first statement comes first.
+        """
+        pieces = _Pieces(product, question, self.encoder)
+        found = self._answer(question, product, pieces)
+        if not explain or not found.evidence:
+            return found
+        first, *others = found.evidence
+        why = explain_evidence(
+            pieces.asked(question), pieces.pieces.index(first.piece), self._ranker, self.encoder
+        )
+        return replace(found, evidence=(replace(first, explanation=why), *others))
 
     def _answer(self, question: str, product: Product, pieces: _Pieces) -> ProductAnswer:
         given = pieces.read(question)
@@ -279,10 +296,15 @@ class _Pieces:
 
     def read(self, question: str) -> Read:
         """What the evidence ranker reads."""
+        asked = self.asked(question)
+        return compute(question, asked.texts, asked.vectors, asked.tokens)
+
+    def asked(self, question: str) -> Asked:
+        """The question and the pieces as the encoder read them."""
         asked, tokens = self._encoder.read_passages([question])
         texts = [piece.text for piece in self.pieces]
         vectors, others = self._encoded
-        return compute(question, texts, np.concatenate([asked, vectors]), [*tokens, *others])
+        return Asked(question, texts, np.concatenate([asked, vectors]), [*tokens, *others])
 
 
 def _cover(wanted: set[str], pieces: _Pieces) -> tuple[tuple[Piece, ...], set[str]]:

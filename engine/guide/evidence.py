@@ -176,10 +176,20 @@ class EvidenceRanker:
 
     def rank(self, given: Read) -> NDArray[np.float32]:
         """One score a piece for their order, higher is better, (n,)."""
-        score = _BLEND["head"] * _standardised(self.head(given))
-        for name in ("cosine", "tokens_mean", "bm25"):
-            score = score + _BLEND[name] * _standardised(given.column(name))
-        return score
+        total = np.zeros(len(given.pieces), dtype=np.float32)
+        for _, adds in self.parts(given).values():
+            total += adds
+        return total
+
+    def parts(self, given: Read) -> Mapping[str, tuple[Column, Column]]:
+        """What `rank` adds up: by feature, the value of each piece and what it adds, (n,) each."""
+        columns = {
+            name: self.head(given) if name == "head" else given.column(name) for name in _BLEND
+        }
+        return {
+            name: (column, np.float32(_BLEND[name]) * _standardised(column))
+            for name, column in columns.items()
+        }
 
     def answerable(self, given: Read) -> float:
         """How likely one of the pieces answers, 0 to 1."""

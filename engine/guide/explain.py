@@ -1,15 +1,14 @@
 """Why a product stands where it stands: what each feature adds, and the words that carry it.
 
-By occlusion on the models that serve (Zeiler and Fergus 2014; for rankings, Singh and Anand 2019):
-a word's worth is what the stage's own score loses when the word is blotted out of the product
-everywhere, of all that it loses with every word. Only what is tried is chosen: words that share a
-term with the query, then those nearest to it, `TRIED` in all.
+By occlusion on the models that serve and the score that ranks (for rankings, Singh and Anand 2019):
+see `engine.guide.naming`. What is tried is chosen: words that share a term with the query, then
+those nearest to it, `TRIED` in all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -20,25 +19,20 @@ from engine.analysis import fold
 from engine.answer import Answer
 from engine.exclusion import DENIALS, MARK, absent, read_request
 from engine.guide.evidence import TokenEncoder
-from engine.guide.occlusion import Blotted, Key, Occlusion, Wording, key_of
+from engine.guide.naming import Case, Key, key_of, name_words
+from engine.guide.occlusion import Blotted, Occlusion, ProductWording
 from engine.rank import CandidateRanker
 from engine.snapshot import Snapshot
 from engine.text import passage
-from engine.types import Product, Rows, Stage, Vectors
+from engine.types import Product, Query, Rows, Scores, Stage, Vectors
 
 MOST_EXPLAINED = 10
 """Products that are explained at once."""
 TRIED = 8
 """Words of a product that are blotted out, each alone."""
-MOST_NAMED = 8
-ENOUGH = 0.8
-"""Share of the score at which no further word is named."""
 MOST_ASKED = 24
 """Words of a query that are looked at."""
-LEAST_SHARE = 0.01
-"""Of the score: a word that carries less is not named."""
 _KNOWN_WORDS = 20_000  # whose vectors are kept: 30 MB
-_LEAST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +108,7 @@ class Explainer:
         """As `Occlusion`."""
         self.occlusion = Occlusion(snapshot, ranker, tokens)
         self._snapshot = snapshot
+        self._ranker = ranker
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def explain(self, answer: Answer, stage: Stage, rows: Rows) -> list[Explanation]:
@@ -130,103 +125,74 @@ class Explainer:
         if not len(rows):
             return []
         asked = self._ask(answer)
-        products = self._snapshot.products.fetch(rows)
-        cases = [
-            _Case(row, Wording.of(one)) for row, one in zip(rows.tolist(), products, strict=True)
+        wordings = list(map(ProductWording.of, self._snapshot.products.fetch(rows)))
+        cases = [Case(own, self._nearest(answer, asked, own)) for own in wordings]
+
+        def scores(altered: Sequence[Sequence[Product]]) -> list[Scores]:
+            blotted = [
+                Blotted(row, own.product, products)
+                for row, own, products in zip(rows.tolist(), wordings, altered, strict=True)
+            ]
+            return self.occlusion.scores(answer, stage, blotted)
+
+        name_words(cases, scores)
+        features, adds = self._ranker.parts(stage, self._ranker.signals(answer, stage, rows))
+        return [
+            Explanation(
+                score=float(sum(part[at] for part in adds.values())),
+                features={
+                    name: Part(float(features.get(name, part)[at]), float(part[at]))
+                    for name, part in adds.items()
+                },
+                named=self._named(asked, own, case),
+                missing=self._missing(answer, asked, row, own),
+                kept=case.kept,
+                lost=case.lost,
+            )
+            for at, (row, own, case) in enumerate(zip(rows.tolist(), wordings, cases, strict=True))
         ]
-        self._try(answer, stage, asked, cases)
-        self._name(answer, stage, cases)
-        return [self._explanation(answer, asked, case) for case in cases]
 
-    def _try(self, answer: Answer, stage: Stage, asked: _Asked, cases: Sequence[_Case]) -> None:
-        """Blot out word by word."""
-        for case in cases:
-            case.tried = self._nearest(answer, asked, case.wording)
-        found = self.occlusion.parts(
-            answer,
-            stage,
-            [
-                case.blotted(
-                    [
-                        case.wording.product,
-                        case.wording.only(()),
-                        *(case.wording.without([key]) for key in case.tried),
-                    ]
-                )
-                for case in cases
-            ],
+    def explain_likeness(self, row: int, other: int) -> Explanation:
+        """Why a product is like another: the words that carry the cosine of their texts."""
+        (product,) = self._snapshot.products.fetch([other])
+        none = np.empty(0, dtype=np.float32)
+        answer = Answer(
+            Query(product.title, product.title),
+            vector=self._snapshot.vectors[other].astype(np.float32),
+            pool=self._ranker.pooled(np.empty(0, dtype=np.int64), none, none),
         )
-        for case, (features, adds) in zip(cases, found, strict=True):
-            scores = np.vstack(list(adds.values())).sum(axis=0)
-            case.score, case.wordless = float(scores[0]), float(scores[1])
-            case.shares = dict(zip(case.tried, map(case.lost, scores[2:].tolist()), strict=True))
-            case.features = {
-                name: Part(float(features[name][0]) if name in features else 0.0, float(part[0]))
-                for name, part in adds.items()
-            }
+        (why,) = self.explain(answer, Stage.DENSE, np.array([row], dtype=np.int64))
+        return replace(why, missing=())
 
-    def _name(self, answer: Answer, stage: Stage, cases: Sequence[_Case]) -> None:
-        """Name the fewest words that have enough of the score alone."""
-        for case in cases:
-            order = sorted(case.tried, key=lambda key: -case.shares[key])
-            case.named = [key for key in order if case.shares[key] >= LEAST_SHARE][:MOST_NAMED]
-        counts = [range(1, len(case.named) + 1) for case in cases]
-        scores = self.occlusion.scores(
-            answer,
-            stage,
-            [
-                case.blotted([case.wording.only(case.named[:count]) for count in own])
-                for case, own in zip(cases, counts, strict=True)
-            ],
-        )
-        for case, alone in zip(cases, scores, strict=True):
-            kept = [1 - case.lost(score) for score in alone.tolist()]
-            if kept:
-                enough = next((n for n, one in enumerate(kept) if one >= ENOUGH), len(kept) - 1)
-                case.named, case.kept = case.named[: enough + 1], kept[enough]
-        scores = self.occlusion.scores(
-            answer, stage, [case.blotted([case.wording.without(case.named)]) for case in cases]
-        )
-        for case, (without,) in zip(cases, scores, strict=True):
-            case.left_out = case.lost(float(without))
-
-    def _explanation(self, answer: Answer, asked: _Asked, case: _Case) -> Explanation:
-        words = [case.wording.words[key] for key in case.named]
+    def _named(
+        self, asked: _Asked, wording: ProductWording, case: Case[Product]
+    ) -> tuple[Named, ...]:
+        """The words that carry the score, each with what it meets."""
+        words = [wording.words[key] for key in case.named]
         near = self._vectors(words) @ asked.vectors.T  # (named, asked)
-        denying = case.wording.beside(asked.excluded)
+        denying = wording.beside(asked.excluded)
         named = []
         for place, (key, word) in enumerate(zip(case.named, words, strict=True)):
             shared = [at for at, own in enumerate(asked.keys) if not set(own).isdisjoint(key)]
             if not shared and key in denying:
                 near[place, [asked.excluded.isdisjoint(own) for own in asked.keys]] = -np.inf
             meets = shared[0] if shared else int(near[place].argmax()) if asked.words else None
-            named.append(
-                Named(
-                    word,
-                    case.shares[key],
-                    "" if meets is None else asked.words[meets],
-                    literally=bool(shared),
-                )
-            )
-        return Explanation(
-            case.score,
-            case.features,
-            tuple(named),
-            self._missing(answer, asked, case),
-            case.kept,
-            case.left_out,
-        )
+            met = "" if meets is None else asked.words[meets]
+            named.append(Named(word, case.shares[key], met, literally=bool(shared)))
+        return tuple(named)
 
-    def _missing(self, answer: Answer, asked: _Asked, case: _Case) -> tuple[str, ...]:
+    def _missing(
+        self, answer: Answer, asked: _Asked, row: int, wording: ProductWording
+    ) -> tuple[str, ...]:
         """Query words that the product does not have, and would be nearer to the query without.
 
         What is excluded is missing where the product does not say that it does without.
         """
         if answer.vector is None:
             return ()
-        terms = set(chain.from_iterable(case.wording.words))
-        lacks = set(absent(passage(case.wording.product)))
-        own = self._snapshot.vectors[case.row].astype(np.float32)
+        terms = set(chain.from_iterable(wording.words))
+        lacks = set(absent(passage(wording.product)))
+        own = self._snapshot.vectors[row].astype(np.float32)
         worse = asked.others @ own > answer.vector @ own
         return tuple(
             word
@@ -254,7 +220,7 @@ class Explainer:
         encode = self._snapshot.encoder.encode_queries
         return _Asked(shown, keys, excluded, self._vectors(shown), encode(others))
 
-    def _nearest(self, answer: Answer, asked: _Asked, wording: Wording) -> list[Key]:
+    def _nearest(self, answer: Answer, asked: _Asked, wording: ProductWording) -> list[Key]:
         """The words to try; beside what is excluded may stand that the product does without it."""
         keys = list(wording.words)
         if not keys or answer.vector is None:
@@ -277,28 +243,3 @@ class Explainer:
         for place, word in enumerate(words):
             found[place] = known[word]
         return found
-
-
-@dataclass(slots=True)
-class _Case:
-    """One product on its way to its explanation."""
-
-    row: int
-    wording: Wording
-    tried: list[Key] = field(default_factory=list)
-    score: float = 0.0
-    wordless: float = 0.0
-    """The score of the same product without any words."""
-    shares: dict[Key, float] = field(default_factory=dict)
-    features: dict[str, Part] = field(default_factory=dict)
-    named: list[Key] = field(default_factory=list)
-    kept: float = 0.0
-    left_out: float = 0.0
-
-    def blotted(self, altered: Sequence[Product]) -> Blotted:
-        return Blotted(self.row, self.wording.product, altered)
-
-    def lost(self, score: float) -> float:
-        """The share of the words' score that another score lacks."""
-        whole = self.score - self.wordless
-        return (self.score - score) / whole if whole > _LEAST else 0.0

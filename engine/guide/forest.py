@@ -51,6 +51,32 @@ class Forest:
         total: NDArray[np.float64] = self.value[trees, node].sum(axis=1)
         return total
 
+    def parts(
+        self, rows: NDArray[np.float32], reference: NDArray[np.float32], *, orders: int = 8
+    ) -> tuple[NDArray[np.float64], float]:
+        """What each feature adds to the score of each row, (n, features), and what it starts from.
+
+        Shapley values against one reference, sampled (Štrumbelj and Kononenko 2014): features are
+        switched from the reference's to the row's in some random orders, the same each time.
+        Together, and with the reference's score, they are the row's score.
+
+        Args:
+            rows: shape (n, features).
+            reference: another candidate's features, (features,).
+            orders: how many are averaged.
+        """
+        count, width = rows.shape
+        draw = np.random.default_rng(0)
+        adds = np.zeros((count, width))
+        for _ in range(orders):
+            order = draw.permutation(width)
+            steps = np.repeat(reference[None, None, :], count, axis=0).repeat(width + 1, axis=1)
+            for at, feature in enumerate(order.tolist(), start=1):
+                steps[:, at:, feature] = rows[:, None, feature]
+            scores = self.predict(steps.reshape(-1, width)).reshape(count, width + 1)
+            adds[:, order] += np.diff(scores, axis=1) / orders
+        return adds, float(self.predict(reference[None, :])[0])
+
     @classmethod
     def of_lightgbm(cls, dump: Mapping[str, Any]) -> Forest:
         """The trees of `Booster.dump_model()`: splits "<=" on numbers, no missing values."""

@@ -55,6 +55,7 @@ class ShoppingGuide(SearchEngine):
         k: int = 10,
         filters: Filter | None = None,
         now: datetime | None = None,
+        explain: bool = False,
     ) -> list[Recommendation]:
         """The `k` products that suit best what one shopper did: see `Recommender.recommend`.
 
@@ -62,7 +63,19 @@ class ShoppingGuide(SearchEngine):
             QueryError: the history is too long, or an event means nothing.
             FilterError: unknown field or ill-typed value.
         """
-        return self.recommender.recommend(events, k=k, allowed=self._allowed(filters), now=now)
+        if explain:
+            _check_explained(k)
+        found = self.recommender.recommend(
+            events, k=k, allowed=self._allowed(filters), now=now, explain=explain
+        )
+        return [self._with_likeness(one) for one in found] if explain else found
+
+    def _with_likeness(self, one: Recommendation) -> Recommendation:
+        """The same with the words in which it is like what it is recommended because of."""
+        if one.because is None:
+            return one
+        own, other = self._row(one.product.id), self._row(one.because.id)
+        return replace(one, explanation=self.explainer.explain_likeness(own, other))
 
     @cached_property
     def navigator(self) -> Navigator:
@@ -190,6 +203,7 @@ class ShoppingGuide(SearchEngine):
         products: Sequence[str] = (),
         k: int = 3,
         filters: Filter | None = None,
+        explain: bool = False,
     ) -> Consultation:
         """An answer in the catalog's own words.
 
@@ -202,6 +216,8 @@ class ShoppingGuide(SearchEngine):
             products: ids of the products that the question is about.
             k: suggestions, where no product is named.
             filters: they hold beside what the shopper states.
+            explain: say why the first statement on each product named, or each suggestion, comes
+                first.
 
         Raises:
             QueryError: the question is empty or too long, or there are too many turns or products.
@@ -220,13 +236,21 @@ class ShoppingGuide(SearchEngine):
         )
         if products:
             named = [self.product(one) for one in dict.fromkeys(products)]
-            answers = tuple(self.consultant.answer(question, product) for product in named)
+            answers = tuple(
+                self.consultant.answer(question, product, explain=explain) for product in named
+            )
             comparison = compare(named) if len(named) > 1 else None
             return Consultation(self.snapshot.id, question, answers, comparison=comparison)
-        return self._advise(question, before, k, filters)
+        return self._advise(question, before, k, filters, explain=explain)
 
     def _advise(
-        self, question: str, before: Sequence[str], k: int, filters: Filter | None
+        self,
+        question: str,
+        before: Sequence[str],
+        k: int,
+        filters: Filter | None,
+        *,
+        explain: bool,
     ) -> Consultation:
         """Products for what the turns state."""
         consultant = self.consultant
@@ -241,6 +265,15 @@ class ShoppingGuide(SearchEngine):
         )
         suggestions = consultant.suggest(needs, given_up, [hit.product for hit in found.hits], k)
         products = [one.product for one in suggestions]
+        if explain:
+            whys = self.explain(
+                text,
+                [product.id for product in products[:MOST_EXPLAINED]],
+                filters=And(tuple(conditions)) if conditions else None,
+            )
+            suggestions = tuple(
+                replace(one, explanation=why) for one, why in zip(suggestions, whys, strict=False)
+            )
         return Consultation(
             self.snapshot.id,
             question,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analysis import STOPWORDS, analyze
 from engine.answer import Answer
 from engine.errors import StageUnavailableError
 from engine.guide.evidence import TokenEncoder
+from engine.guide.naming import Key, key_of
 from engine.models.tokens import READ_TOKENS, pack
 from engine.protocols import PassageReranker
 from engine.rank import CandidateRanker
@@ -27,18 +26,9 @@ from engine.types import AttributeValue, Product, Rows, Scores, Stage, Vectors
 _WORD = re.compile(r"\S+")
 _EDGES = " \t\n.,;:!?\"'“”‘’()[]{}<>|*"
 
-Key = tuple[str, ...]
-"""The terms of a word: words with the same are one."""
-
-
-@lru_cache(maxsize=65_536)
-def key_of(word: str) -> Key:
-    """The content terms of a word; none where it says nothing."""
-    return tuple(term for term in analyze(word) if term not in STOPWORDS)
-
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class ProductWording:
     """A product's words, each once, with what may be left of them."""
 
     product: Product
@@ -48,7 +38,7 @@ class Wording:
     """Every word in its place; function words have no terms."""
 
     @classmethod
-    def of(cls, product: Product) -> Wording:
+    def of(cls, product: Product) -> ProductWording:
         """The words of the text that the models read."""
         written = passage(product).split()
         order = tuple(map(key_of, written))
@@ -142,30 +132,22 @@ class Occlusion:
         What is no text of theirs (price, rating, shelf) counts as before, and so does everything
         the query's other candidates set.
         """
-        return [
-            np.vstack(list(parts.values())).sum(axis=0)
-            for _, parts in self.parts(answer, stage, blotted)
-        ]
-
-    def parts(
-        self, answer: Answer, stage: Stage, blotted: Sequence[Blotted]
-    ) -> list[tuple[Mapping[str, Column], Mapping[str, Column]]]:
-        """The features of the altered products of each, and what each adds to the score."""
         products = list(chain.from_iterable(each.altered for each in blotted))
-        sizes = [len(each.altered) for each in blotted]
-        classes: NDArray[np.float32] | None = None
+        ends = np.cumsum([len(each.altered) for each in blotted])[:-1]
+        own_classes: Sequence[NDArray[np.float32] | None] = [None] * len(blotted)
         if self._ranker.reads_classes(stage):
             vectors, classes = self._read(answer, products)
+            own_classes = np.split(classes, ends)
         else:
             vectors = self._encode([passage(one) for one in products])
-        ends = np.cumsum(sizes)[:-1]
-        own_classes = [None] * len(blotted) if classes is None else np.split(classes, ends)
-        return [
-            self._ranker.parts(stage, self._signals(answer, each, own, probabilities))
-            for each, own, probabilities in zip(
-                blotted, np.split(vectors, ends), own_classes, strict=True
-            )
-        ]
+        scores = []
+        for each, own, probabilities in zip(
+            blotted, np.split(vectors, ends), own_classes, strict=True
+        ):
+            signals = self._signals(answer, each, own, probabilities)
+            _, adds = self._ranker.parts(stage, signals)
+            scores.append(np.vstack(list(adds.values())).sum(axis=0))
+        return scores
 
     def _signals(
         self, answer: Answer, given: Blotted, vectors: Vectors, classes: NDArray[np.float32] | None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import StageUnavailableError
+from engine.guide.behaviour import FEATURES
+from engine.guide.explain import Explanation, Part
 from engine.guide.fresh import rank_fresh
 from engine.guide.history import Event, History, make_history
 from engine.guide.reasons import Reason, find_reason, liked_rows
@@ -39,6 +42,20 @@ class Recommendation:
     reason: Reason
     because: Product | None = None
     """What the shopper did something with that speaks for it."""
+    features: Mapping[str, Part] = field(default_factory=dict)
+    """What makes the score, where that was asked for: against the middle candidate, whose score is
+    "base"."""
+    explanation: Explanation | None = None
+    """How it is like what it is recommended because of, where that was asked for."""
+
+
+class _Ranked(NamedTuple):
+    """Rows that may be recommended, best first."""
+
+    rows: Rows
+    scores: NDArray[np.float64]
+    features: NDArray[np.float32] | None = None
+    """What a learned ranking read of each, (n, features)."""
 
 
 class Recommender:
@@ -73,6 +90,7 @@ class Recommender:
         k: int = 10,
         allowed: RowSet | None = None,
         now: datetime | None = None,
+        explain: bool = False,
     ) -> list[Recommendation]:
         """The `k` products that suit best what one shopper did; fewer where the catalog ends.
 
@@ -85,6 +103,7 @@ class Recommender:
             k: how many.
             allowed: the products that pass a filter.
             now: when; ages are counted from it.
+            explain: say what makes each score.
 
         Raises:
             QueryError: the history is too long.
@@ -96,14 +115,34 @@ class Recommender:
         )
         open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
         open_rows[self._unwanted(by_row)] = False
-        ranked, scores = self._ranked(by_row, open_rows)
-        chosen = self._one_a_group(self._varied(ranked, scores)[: 4 * k])[:k]
+        ranked = self._ranked(by_row, open_rows)
+        chosen = self._one_a_group(self._varied(ranked.rows, ranked.scores)[: 4 * k])[:k]
         share = max(k // _FRESH_EVERY, k - len(chosen))
         fresh = self._fresh(by_row, open_rows, 5 * share)
         fresh = self._one_a_group(np.concatenate([chosen, fresh]))[len(chosen) :][:share]
         rows = _mixed(chosen, fresh, k)
-        score_of = dict(zip(ranked.tolist(), scores.tolist(), strict=True))
-        return self._explained(rows, by_row, score_of, set(fresh.tolist()))
+        features = self._features(rows, ranked) if explain else {}
+        return self._explained(rows, by_row, ranked, set(fresh.tolist()), features)
+
+    def _features(self, rows: Rows, ranked: _Ranked) -> Mapping[int, Mapping[str, Part]]:
+        """What makes the scores of rows that were ranked."""
+        place = {row: at for at, row in enumerate(ranked.rows.tolist())}
+        found = [row for row in rows.tolist() if row in place]
+        if ranked.features is None or self.stored is None or self.stored.model.forest is None:
+            scores = {row: float(ranked.scores[place[row]]) for row in found}
+            return {row: {"text": Part(score, score)} for row, score in scores.items()}
+        table = ranked.features[[place[row] for row in found]]
+        middle = ranked.features[len(ranked.features) // 2]
+        adds, base = self.stored.model.forest.parts(table, middle)
+        return {
+            row: {
+                name: Part(float(value), float(add))
+                for name, value, add in zip(FEATURES, values, own, strict=True)
+                if add
+            }
+            | {"base": Part(base, base)}
+            for row, values, own in zip(found, table, adds, strict=True)
+        }
 
     def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
         """The products whose descriptions are nearest to one's, its own variants left out."""
@@ -148,10 +187,8 @@ class Recommender:
         repeat = np.where(items >= 0, self.stored.model.number("repeat")[items], 0.0)
         return np.union1d(unwanted, owned[repeat < self.stored.model.info.durable])
 
-    def _ranked(
-        self, history: History, open_rows: NDArray[np.bool_]
-    ) -> tuple[Rows, NDArray[np.float64]]:
-        """Rows that may be recommended, best first, and their scores."""
+    def _ranked(self, history: History, open_rows: NDArray[np.bool_]) -> _Ranked:
+        """Rows that may be recommended, best first."""
         stored = self.stored
         if stored is None or stored.model.forest is None:
             return self._by_text(history, open_rows)
@@ -162,13 +199,12 @@ class Recommender:
         rows = stored.row_of[found]
         kept = (rows >= 0) & open_rows[np.maximum(rows, 0)]
         found, rows = found[kept], rows[kept]
-        scores = stored.model.forest.predict(taste.features(found, stored))
+        features = taste.features(found, stored)
+        scores = stored.model.forest.predict(features)
         order = np.lexsort((self._snapshot.id_rank[rows], -scores))
-        return rows[order], scores[order]
+        return _Ranked(rows[order], scores[order], features[order])
 
-    def _by_text(
-        self, history: History, open_rows: NDArray[np.bool_]
-    ) -> tuple[Rows, NDArray[np.float64]]:
+    def _by_text(self, history: History, open_rows: NDArray[np.bool_]) -> _Ranked:
         """Where no purchases are known: what is like what the shopper liked, else what is rated."""
         liked, worth = liked_rows(history)
         if not len(liked):
@@ -176,12 +212,12 @@ class Recommender:
             counts = self._snapshot.facets.numbers("rating_count")[rows]
             rated = np.log1p(np.nan_to_num(counts)).astype(np.float64)
             order = np.lexsort((self._snapshot.id_rank[rows], -rated))[: 2 * _HEAD]
-            return rows[order], rated[order]
+            return _Ranked(rows[order], rated[order])
         vectors = self._snapshot.vectors[liked].astype(np.float32)
         profile = (worth.astype(np.float32) @ vectors).astype(np.float32)
         profile /= max(float(np.linalg.norm(profile)), 1e-9)
         (ranking,) = self._snapshot.dense.search(profile[None, :], 2 * _HEAD, RowSet(open_rows))
-        return ranking.rows, ranking.scores.astype(np.float64)
+        return _Ranked(ranking.rows, ranking.scores.astype(np.float64))
 
     def _varied(self, rows: Rows, scores: NDArray[np.float64]) -> Rows:
         """The head in an order in which neighbours differ (Carbonell and Goldstein 1998)."""
@@ -239,13 +275,19 @@ class Recommender:
         return np.array(kept, dtype=np.int64)
 
     def _explained(
-        self, rows: Rows, history: History, scores: dict[int, float], fresh: set[int]
+        self,
+        rows: Rows,
+        history: History,
+        ranked: _Ranked,
+        fresh: set[int],
+        features: Mapping[int, Mapping[str, Part]],
     ) -> list[Recommendation]:
         """The products at these rows, each with what speaks for it."""
         reasons = [
             find_reason(row, history, self._snapshot.vectors, self.stored, new=row in fresh)
             for row in rows.tolist()
         ]
+        scores = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
         causes = sorted({cause for _, cause in reasons if cause is not None})
         named = dict(zip(causes, self._snapshot.products.fetch(causes), strict=True))
         return [
@@ -255,6 +297,7 @@ class Recommender:
                 score=float(scores.get(row, 0.0)),
                 reason=reason,
                 because=None if cause is None else named[cause],
+                features=features.get(row, {}),
             )
             for rank, (row, product, (reason, cause)) in enumerate(
                 zip(rows.tolist(), self._snapshot.products.fetch(rows), reasons, strict=True),

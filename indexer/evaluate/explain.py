@@ -19,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.errors import EvaluationError
-from engine.guide.explain import MOST_NAMED, Explanation
+from engine.guide.explain import Explanation
 from engine.guide.guide import ShoppingGuide
-from engine.guide.occlusion import Blotted, Key, Wording, key_of
+from engine.guide.naming import MOST_NAMED, Key, key_of
+from engine.guide.occlusion import Blotted, ProductWording
 from engine.types import Hit, Stage
 from indexer.evaluate.statistics import Interval, bootstrap, bootstrap_ratio
 
@@ -124,7 +125,7 @@ def _measure(
     rows = guide.snapshot.products.rows_of([hit.product.id for hit in hits])
     sums: dict[str, list[tuple[float, ...]]] = {OURS: [], PEER: []}
     for row, hit, explanation in zip(rows, hits, explained, strict=True):
-        wording = Wording.of(hit.product)
+        wording = ProductWording.of(hit.product)
         named: dict[str, list[Key]] = {
             OURS: [key_of(one.word) for one in explanation.named],
             PEER: [key for key in wording.words if not asked.isdisjoint(key)][:MOST_NAMED],

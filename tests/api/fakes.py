@@ -57,6 +57,15 @@ PRODUCTS = (
 )
 
 
+WHY = Explanation(
+    score=1.0,
+    features={"lexical": Part(-0.5, 1.0)},
+    named=(Named("shoes", 0.9, "shoes", literally=True),),
+    missing=("purple",),
+    kept=0.9,
+    lost=0.8,
+)
+
 ODD_QUERIES = (
     "🙂" * 1000,
     "👩‍👩‍👧‍👦 🇪🇺 ❤️",
@@ -188,18 +197,10 @@ class FakeEngine:
             "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
             deadline=deadline,
         )  # fmt: skip
-        why = Explanation(
-            score=1.0,
-            features={"lexical": Part(-0.5, 1.0)},
-            named=(Named("shoes", 0.9, "shoes", literally=True),),
-            missing=("purple",),
-            kept=0.9,
-            lost=0.8,
-        )
         return Navigated(
             result,
             Navigation("shoes", corrected=True) if typed else Navigation(),
-            (why,) * len(result.hits) if explain else (),
+            (WHY,) * len(result.hits) if explain else (),
         )
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
@@ -214,7 +215,12 @@ class FakeEngine:
         return [Shelf(0, ("Kitchen",), 1, 1)][:k]
 
     def recommend(
-        self, events: Sequence[Event], *, k: int = 10, filters: Filter | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        k: int = 10,
+        filters: Filter | None = None,
+        explain: bool = False,
     ) -> list[Recommendation]:
         allowed = None if filters is None else allowed_rows(filters, self._facets)
         known = {product.id: product for product in PRODUCTS}
@@ -250,6 +256,7 @@ class FakeEngine:
         products: Sequence[str] = (),
         k: int = 3,
         filters: Filter | None = None,
+        explain: bool = False,
     ) -> Consultation:
         query = understand(question, self._products, max_chars=1_000)
         if products:

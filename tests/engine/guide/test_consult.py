@@ -124,3 +124,31 @@ def test_without_an_evidence_ranker_cosines_rank(shop_store: Path) -> None:
 def test_a_product_of_nothing_but_a_title_is_compared() -> None:
     found = compare([Product("a", "A", price=1.0), Product("b", "B")])
     assert found.rows == {"price": (1.0, None)}
+
+
+def test_an_answer_says_by_which_words_it_was_found(guide: ShoppingGuide) -> None:
+    (plain,) = guide.ask("is it cordless?", products=[KETTLE]).answers
+    (answer,) = guide.ask("is it cordless?", products=[KETTLE], explain=True).answers
+    why = answer.evidence[0].explanation
+    assert why is not None
+    assert plain.evidence[0].explanation is None
+    assert answer.evidence[0].piece == plain.evidence[0].piece
+    assert [(one.word, one.meets) for one in why.named][:1] == [("cordless", "cordless")]
+    assert sum(part.adds for part in why.features.values()) == pytest.approx(why.score, abs=1e-4)
+    assert why.lost > 0.3
+
+
+def test_without_an_evidence_ranker_the_cosine_is_explained(shop_store: Path) -> None:
+    guide = ShoppingGuide.open(shop_store)
+    vars(guide.consultant)["_ranker"] = None
+    (answer,) = guide.ask("is it wireless?", products=["h1"], explain=True).answers
+    why = answer.evidence[0].explanation
+    assert why is not None
+    assert why.features.keys() == {"cosine"}
+
+
+def test_suggestions_say_why_search_found_them(guide: ShoppingGuide) -> None:
+    found = guide.ask("a quiet fan for a small bedroom under $50", explain=True)
+    whys = [one.explanation for one in found.suggestions if one.explanation is not None]
+    assert len(whys) == len(found.suggestions)
+    assert "fan" in {one.meets for one in whys[0].named}

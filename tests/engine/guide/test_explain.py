@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from engine.errors import ProductNotFoundError, QueryError
-from engine.guide.explain import MOST_EXPLAINED, MOST_NAMED, Explanation
+from engine.guide.explain import MOST_EXPLAINED, Explanation
 from engine.guide.guide import ShoppingGuide
-from engine.guide.occlusion import Blotted, Wording, key_of
+from engine.guide.naming import MOST_NAMED, key_of
+from engine.guide.occlusion import Blotted, ProductWording
 from engine.settings import load_settings
 from engine.types import Product, SearchResult, Stage
 
@@ -41,7 +42,7 @@ def explained(
 def test_the_features_add_up_to_the_score(guide: ShoppingGuide, stage: Stage) -> None:
     result, found = explained(guide, QUERIES[0], stage)
     for hit, why in zip(result.hits, found, strict=True):
-        assert why.score == pytest.approx(hit.score, abs=0.02)
+        assert why.score == pytest.approx(hit.score, abs=1e-4)
         assert sum(part.adds for part in why.features.values()) == pytest.approx(why.score)
 
 
@@ -51,7 +52,7 @@ def test_the_named_words_carry_the_score(guide: ShoppingGuide, text: str) -> Non
     answer = guide.answer(text, stage=Stage.FUSED)
     draw = np.random.default_rng(3)
     for hit, why in zip(result.hits, found, strict=True):
-        wording = Wording.of(hit.product)
+        wording = ProductWording.of(hit.product)
         keys = [key_of(one.word) for one in why.named]
         assert 0 < len(keys) <= MOST_NAMED
         assert set(keys) <= wording.words.keys()
@@ -91,7 +92,7 @@ def test_an_explanation_keeps_to_the_filters_and_the_stage(guide: ShoppingGuide)
     found = guide.navigate("kettle under $40", k=2, stage=Stage.FUSED, explain=True)
     assert len(found.explanations) == len(found.result.hits) == 2
     for hit, why in zip(found.result.hits, found.explanations, strict=True):
-        assert why.score == pytest.approx(hit.score, abs=0.02)
+        assert why.score == pytest.approx(hit.score, abs=1e-4)
 
 
 def test_a_product_that_is_no_candidate_is_explained_too(guide: ShoppingGuide) -> None:
@@ -118,7 +119,7 @@ def test_words_are_blotted_out_everywhere() -> None:
         attributes={"kettle_type": "gooseneck kettle", "litres": 1.5, "cordless": True,
                     "lights": ["red", "blue"], "noisy": False},
     )  # fmt: skip
-    wording = Wording.of(product)
+    wording = ProductWording.of(product)
     assert "kettl" in {term for key in wording.words for term in key}
     without = wording.without([key_of("kettle"), key_of("cordless")])
     assert without == replace(
@@ -137,7 +138,7 @@ def test_keyword_scores_of_altered_products_are_exact(shop_guide: ShoppingGuide)
     lexical, text = shop_guide.snapshot.lexical, "elastic belt without buckle"
     (row,) = shop_guide.snapshot.products.rows_of(["b1"])
     product = shop_guide.product("b1")
-    wording = Wording.of(product)
+    wording = ProductWording.of(product)
     elastic, belt = key_of("elastic"), key_of("belt")
     altered = [product, wording.only(()), wording.only([elastic]), wording.only([belt])]
     rows = np.array([row], dtype=np.int64)

@@ -14,6 +14,7 @@ from engine.errors import (
     EvaluationError,
     ModelError,
     ProductNotFoundError,
+    QueryError,
     StageUnavailableError,
     TrainingError,
 )
@@ -23,6 +24,7 @@ from engine.guide.history import Deed, Event
 from engine.guide.reasons import Reason
 from engine.retrieval.filters import allowed_rows, parse_filters
 from engine.settings import Settings
+from engine.text import passage
 from engine.types import Vectors
 from indexer.build import IndexOptions, index_catalog
 from indexer.evaluate.recommend import OURS, evaluate_recommend
@@ -90,6 +92,23 @@ def test_one_in_ten_is_new(guide: ShoppingGuide) -> None:
     new = [one.rank for one in found if one.product.id not in stored.model.items]
     assert new == [10, 20]
     assert {one.reason for one in found if one.rank in new} == {Reason.NEW}
+
+
+def test_recommendations_are_explained(guide: ShoppingGuide) -> None:
+    mine = bought(guide, *some_ids(guide, 3))
+    plain = guide.recommend(mine, k=5, now=NOW)
+    found = guide.recommend(mine, k=5, now=NOW, explain=True)
+    assert [one.product.id for one in found] == [one.product.id for one in plain]
+    assert {len(one.features) for one in plain} == {0}
+    for one in found:
+        assert sum(part.adds for part in one.features.values()) == pytest.approx(one.score)
+        assert "base" in one.features
+        if one.because is not None:
+            assert one.explanation is not None
+            words = passage(one.product).casefold()
+            assert all(named.word.casefold() in words for named in one.explanation.named)
+    with pytest.raises(QueryError, match="at most 10"):
+        guide.recommend(mine, k=11, now=NOW, explain=True)
 
 
 def test_a_short_list_and_a_narrow_filter(guide: ShoppingGuide) -> None:
