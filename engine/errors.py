@@ -13,6 +13,7 @@
     · SnapshotDamagedError  a file is missing, truncated or altered
     · SnapshotSchemaError   written by an older or newer daogou
     · StoreLockedError      another process is writing to the store
+    · RecallError           an approximate index finds too little to be published
   x OutOfTimeError          what was asked for cannot be had before the deadline
   x TrainingError           a training cannot go on as asked
   x EvaluationError         queries, judgments or run files do not fit together
@@ -78,6 +79,10 @@ class SnapshotSchemaError(SnapshotError):
 
 class StoreLockedError(SnapshotError):
     """Another process is writing to the store."""
+
+
+class RecallError(SnapshotError):
+    """An approximate index of vectors finds too little to be published."""
 
 
 class EvaluationError(DaogouError):

@@ -5,6 +5,7 @@ manifest.sha256    the manifest's own checksum, in the form `sha256sum -c` reads
 products.sqlite    the products, by row
 id_rank.npy        int32 (products,): the product id's place in ascending order
 vectors.npy        float16 (products, dim): the truth that dense indexes are derived from
+dense/             an approximate index of them, of a large catalog
 lexical/           the keyword index
 facets/            what filters read
 shelves/           where in the categories each product stands
@@ -39,6 +40,8 @@ from engine.protocols import (
 )
 from engine.retrieval.dense import ExactIndex, StoredVectors, open_vectors
 from engine.retrieval.facets import Facets
+from engine.retrieval.ivf import FOLDER as DENSE
+from engine.retrieval.ivf import IvfIndex
 from engine.retrieval.lexical import LexicalIndex
 from engine.retrieval.passages import Passages
 from engine.retrieval.ranking import FittedOn, LearnedRanking, RankingInfo, load_ranking
@@ -111,6 +114,8 @@ class Snapshot:
     @cached_property
     def dense(self) -> DenseRetriever:
         """Vector search."""
+        if (self.folder / DENSE).is_dir():
+            return IvfIndex.open(self.folder / DENSE, self.vectors, self.id_rank)
         return ExactIndex(self.vectors, self.id_rank)
 
     @cached_property

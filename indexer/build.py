@@ -26,6 +26,7 @@ from engine.models.tokens import quantise
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.dense import create_vectors, open_vectors
 from engine.retrieval.facets import FacetBuilder
+from engine.retrieval.ivf import DenseInfo
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
 from engine.retrieval.passages import PassageBuilder
 from engine.retrieval.ranking import (
@@ -44,6 +45,7 @@ from engine.store import SnapshotStore, Staging
 from engine.text import passage
 from engine.types import Product, Stage
 from indexer.catalog import RejectLog, read_catalog
+from indexer.dense import write_dense
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
 
@@ -66,6 +68,8 @@ class IndexOptions:
     """The one that ships is left out where it was fitted on other models; another is refused."""
     past_queries: Path | None = None
     """What shoppers asked, one query a line; without it, what the snapshot before was given."""
+    min_recall: float = 0.95
+    """Least share of the 100 nearest vectors that an approximate index has to find."""
     threads: int = 0
 
 
@@ -84,6 +88,8 @@ class IndexReport:
     """Wall time by step."""
     changes: Changes = field(default_factory=Changes)
     """Against what was served before."""
+    dense: DenseInfo | None = None
+    """How an approximate index of the vectors is searched; None where every one is compared."""
     lost: tuple[str, ...] = ()
     """What was published beside the snapshot before and was found damaged: it is left out."""
 
@@ -172,6 +178,15 @@ def make_snapshot(
                 staging.folder, products, options.threads, progress, keep=keep, before=before
             )
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
+        dense = write_dense(
+            staging.folder,
+            snapshots,
+            asked,
+            progress,
+            min_recall=options.min_recall,
+            threads=options.threads,
+        )
+        seconds["index"] = time.perf_counter() - started - sum(seconds.values())
         manifest = describe(
             staging, models, ranking,
             source=source, products=products, rejected=rejected + rejects.total,
@@ -189,6 +204,7 @@ def make_snapshot(
         bytes=manifest.size,
         seconds=seconds,
         changes=changes,
+        dense=dense,
         lost=lost,
     )
 

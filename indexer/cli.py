@@ -69,6 +69,12 @@ def index(
     past_queries: Annotated[
         Path | None, typer.Option(help="What shoppers asked, one query a line, to suggest it.")
     ] = None,
+    min_recall: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Publish no index of vectors that finds less of the 100 nearest."
+        ),
+    ] = 0.95,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change and how long it would take.")
     ] = False,
@@ -88,6 +94,7 @@ def index(
         reranker=None if no_reranker else reranker or defaults.reranker,
         ranking=ranking or defaults.ranking,
         past_queries=past_queries,
+        min_recall=min_recall,
         threads=threads,
     )
     if dry_run:
@@ -174,6 +181,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "bytes": report.bytes,
         "changes": asdict(report.changes),
         "lost": list(report.lost),
+        "dense": None if report.dense is None else asdict(report.dense),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
 
@@ -190,6 +198,11 @@ def _print_report(report: IndexReport, store: Path) -> None:
     )
     if report.changes.added < report.products:
         out.print(_said(report.changes, "encoded"))
+    if (dense := report.dense) is not None:
+        out.print(
+            f"Vectors lie in {dense.lists:,} lists, of which a search reads {dense.probes:,}: it "
+            f"finds {dense.recall:.3f} of the 100 nearest ({dense.queries} queries)."
+        )
     for part in report.lost:
         out.print(
             f"The {part} model was damaged in the snapshot before and is left out. "

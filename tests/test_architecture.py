@@ -22,7 +22,7 @@ PEER = "indexer/evaluate/peer.py"
 """What a user would write without us, to be measured against: it owns nothing."""
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "faiss": ("engine/retrieval/dense.py", PEER),
+    "faiss": ("engine/retrieval/dense.py", "engine/retrieval/ivf.py", PEER),
     "tantivy": ("engine/retrieval/lexical.py", "engine/retrieval/suggestions.py"),
     "openvino": ("engine/models/runtime.py", "indexer/export/"),
     "torch": ("indexer/export/", "indexer/train/", PEER),

@@ -86,7 +86,7 @@ class ExactIndex:
         if depth < 1:
             return [Ranking.empty() for _ in vectors]
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
-        options = None if allowed is None else faiss.SearchParameters(sel=_selector(allowed))  # type: ignore[call-arg]
+        options = None if allowed is None else faiss.SearchParameters(sel=make_selector(allowed))  # type: ignore[call-arg]
         rankings = [Ranking.empty()] * len(queries)
         unsure, limit = list(range(len(queries))), min(size, depth + _SPARE)
         while unsure:
@@ -124,10 +124,15 @@ class ExactIndex:
 
         A row's score is the same to the last bit whatever other rows are asked for.
         """
-        found = self._vectors[rows].astype(np.float32)
-        # Not `found @ vector`: BLAS rounds a row by its place among the others.
-        scores: Scores = np.einsum("ij,j->i", found, np.ascontiguousarray(vector))
-        return scores
+        return score_exactly(self._vectors, vector, rows)
+
+
+def score_exactly(vectors: StoredVectors, vector: NDArray[np.float32], rows: Rows) -> Scores:
+    """Cosines of one query vector with these rows of the stored vectors, shape (len(rows),)."""
+    found = vectors[rows].astype(np.float32)
+    # Not `found @ vector`: BLAS rounds a row by its place among the others.
+    scores: Scores = np.einsum("ij,j->i", found, np.ascontiguousarray(vector))
+    return scores
 
 
 def _parted(ranking: Ranking, depth: int, limit: int) -> bool:
@@ -137,7 +142,7 @@ def _parted(ranking: Ranking, depth: int, limit: int) -> bool:
     return bool(ranking.scores[depth - 1] - ranking.scores[-1] >= _MARGIN)
 
 
-def _selector(allowed: RowSet) -> faiss.IDSelector:
+def make_selector(allowed: RowSet) -> faiss.IDSelector:
     """FAISS's view of the allowed rows: one bit a product."""
     bits = np.packbits(allowed.mask, bitorder="little")
     return faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type]  # the wrapper takes arrays

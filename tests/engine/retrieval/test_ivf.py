@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import SnapshotDamagedError
+from engine.retrieval import ivf
+from engine.retrieval.dense import ExactIndex, create_vectors, open_vectors
+from engine.retrieval.ivf import INDEX_FILE, INFO_FILE, IvfIndex, build, nearest_exactly, recall_of
+from engine.types import RowSet, Vectors
+
+SIZE, DIM = 4_000, 64
+
+
+def unit(values: Vectors) -> Vectors:
+    scaled: Vectors = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vectors in clumps, as texts of a shop are."""
+    draw = np.random.default_rng(2)
+    centres = unit(draw.standard_normal((100, DIM), dtype=np.float32))
+    near = centres[draw.integers(100, size=SIZE)]
+    own = unit(near + 0.08 * draw.standard_normal((SIZE, DIM), dtype=np.float32))
+    folder = tmp_path_factory.mktemp("ivf")
+    stored = create_vectors(folder / "vectors.npy", SIZE, DIM)
+    stored[:] = own
+    stored.flush()
+    np.save(folder / "id_rank.npy", draw.permutation(SIZE).astype(np.int32))
+    queries = unit(own[:200] + 0.1 * draw.standard_normal((200, DIM), dtype=np.float32))
+    np.save(folder / "queries.npy", queries)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def queries(folder: Path) -> Vectors:
+    found: Vectors = np.load(folder / "queries.npy")
+    return found
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path, queries: Vectors) -> IvfIndex:
+    return build(open_vectors(folder / "vectors.npy"), np.load(folder / "id_rank.npy"), queries)
+
+
+@pytest.fixture(scope="module")
+def exact(folder: Path) -> ExactIndex:
+    return ExactIndex(open_vectors(folder / "vectors.npy"), np.load(folder / "id_rank.npy"))
+
+
+def test_it_reaches_what_it_was_set_to_and_says_so(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors
+) -> None:
+    truth = np.stack([one.rows for one in exact.search(queries[1::2], 100)])
+    recall = recall_of(index.search(queries[1::2], 100), truth)
+    assert index.info.recall == pytest.approx(recall, abs=0.01)
+    assert recall > 0.93
+    assert index.info.probes < index.info.lists == ivf.lists_for(SIZE)
+    assert index.info.queries == 100
+
+
+def test_what_it_finds_is_scored_and_ordered_exactly(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors
+) -> None:
+    for query, ranking in zip(queries[:20], index.search(queries[:20], 30), strict=True):
+        assert len(ranking) == 30
+        assert np.array_equal(ranking.scores, exact.score(query, ranking.rows))
+        assert (np.diff(ranking.scores) <= 0).all()
+        assert len(set(ranking.rows.tolist())) == 30
+
+
+@pytest.mark.parametrize("share", [0.9, 0.3, 0.1, 0.02, 0.002])
+def test_a_filter_of_any_width_loses_little_and_lets_nothing_else_through(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors, share: float
+) -> None:
+    allowed = RowSet(np.random.default_rng(3).random(SIZE) < share)
+    depth = min(50, len(allowed))
+    found = index.search(queries[:50], depth, allowed)
+    right = np.stack([one.rows for one in exact.search(queries[:50], depth, allowed)])
+    assert all(allowed.mask[one.rows].all() for one in found)
+    assert {len(one) for one in found} == {depth}
+    assert recall_of(found, right) > 0.93
+
+
+def test_above_keeps_what_is_near_enough(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors
+) -> None:
+    found = index.above(queries[0], 0.6, 10_000)
+    right = exact.above(queries[0], 0.6, 1_000)
+    assert (found.scores >= 0.6).all()
+    assert np.isin(right.rows, found.rows).mean() > 0.9
+
+
+def test_it_is_the_same_each_time_and_after_it_was_stored(
+    index: IvfIndex, folder: Path, queries: Vectors, tmp_path: Path
+) -> None:
+    vectors, id_rank = open_vectors(folder / "vectors.npy"), np.load(folder / "id_rank.npy")
+    again = build(vectors, id_rank, queries, threads=1)
+    index.save(tmp_path / "dense")
+    stored = IvfIndex.open(tmp_path / "dense", vectors, id_rank)
+    assert again.info == stored.info == index.info
+    for one, two, three in zip(
+        index.search(queries, 10), again.search(queries, 10), stored.search(queries, 10),
+        strict=True,
+    ):  # fmt: skip
+        assert one.rows.tolist() == two.rows.tolist() == three.rows.tolist()
+    assert np.allclose(stored.centroids, index.centroids, atol=1e-5)
+
+
+def test_it_is_built_around_centroids_that_are_known(
+    index: IvfIndex, folder: Path, queries: Vectors
+) -> None:
+    vectors = open_vectors(folder / "vectors.npy")[:3_900]
+    id_rank = np.arange(3_900, dtype=np.int32)
+    again = build(vectors, id_rank, queries, centroids=index.centroids)
+    assert again.info.products == 3_900
+    assert again.info.recall > 0.93
+
+
+def test_empty_questions(index: IvfIndex, queries: Vectors) -> None:
+    nothing = RowSet(np.zeros(SIZE, dtype=np.bool_))
+    assert len(index.search(queries[:1], 10, nothing)[0]) == 0
+    assert index.search(queries[:0], 10) == []
+    assert len(index.search(queries[:1], 0)[0]) == 0
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, INFO_FILE])
+def test_damage_is_named(index: IvfIndex, folder: Path, tmp_path: Path, name: str) -> None:
+    vectors, id_rank = open_vectors(folder / "vectors.npy"), np.load(folder / "id_rank.npy")
+    index.save(tmp_path / "dense")
+    with pytest.raises(SnapshotDamagedError, match="in the snapshot"):
+        IvfIndex.open(tmp_path / "dense", vectors[:10], id_rank[:10])
+    path = tmp_path / "dense" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(SnapshotDamagedError, match="no index of vectors"):
+        IvfIndex.open(tmp_path / "dense", vectors, id_rank)
+    path.unlink()
+    with pytest.raises(SnapshotDamagedError, match="no index of vectors"):
+        IvfIndex.open(tmp_path / "dense", vectors, id_rank)
+
+
+def test_the_nearest_by_exact_search(folder: Path, exact: ExactIndex, queries: Vectors) -> None:
+    found = nearest_exactly(open_vectors(folder / "vectors.npy"), queries[:5], 10)
+    for rows, ranking in zip(found, exact.search(queries[:5], 10), strict=True):
+        assert sorted(rows.tolist()) == sorted(ranking.rows.tolist())
