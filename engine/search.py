@@ -295,7 +295,10 @@ class SearchEngine:
         whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
         if whole or answer.vector is None:
             return Listing(ranking)
-        matches = self._matcher.of(answer.query.text, answer.vector)
+        known = () if allowed is not None else (Stage.LEXICAL, Stage.DENSE)
+        matches = self._matcher.of(
+            answer.query.text, answer.vector, *(answer.rankings[one] for one in known)
+        )
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)
 
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:

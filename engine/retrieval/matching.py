@@ -16,13 +16,15 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from engine.protocols import DenseRetriever, LexicalRetriever
-from engine.types import Rows, Scores
+from engine.types import Ranking, Rows, Scores
 
 MOST = 10_000
 """Products that are counted exactly; of more it is said that there are at least so many."""
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
+_DEPTHS = (500, 2_000, MOST + 1)
+"""Of keyword searches: collecting all that has any of the words takes long, and few matter."""
 _KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB
 
 
@@ -46,21 +48,37 @@ class Matcher:
         self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
         self._lock = Lock()
 
-    def of(self, text: str, vector: NDArray[np.float32]) -> Matches:
-        """What a query matches: its cleaned text, and its vector (dim,)."""
+    def of(
+        self,
+        text: str,
+        vector: NDArray[np.float32],
+        keyword: Ranking | None = None,
+        nearest: Ranking | None = None,
+    ) -> Matches:
+        """What a query matches.
+
+        Args:
+            text: cleaned.
+            vector: its own, (dim,).
+            keyword: the best by keyword search without filters, where they are known, in order.
+            nearest: the nearest without filters, likewise.
+        """
         with self._lock:
             known = self._known.get(text)
         if known is None:
-            known = self._find(text, vector)
+            known = self._find(text, vector, keyword or Ranking.empty(), nearest or Ranking.empty())
             with self._lock:
                 self._known[text] = known
         return known
 
-    def _find(self, text: str, vector: NDArray[np.float32]) -> Matches:
-        (keyword,) = self._lexical.search([text], MOST + 1)
-        best = float(keyword.scores[0]) if len(keyword) else 1.0
-        said = keyword.top(int((keyword.scores >= KEYWORD_SHARE * best).sum()))
-        (nearest,) = self._dense.search(vector[None, :], _NEAREST)
+    def _find(
+        self, text: str, vector: NDArray[np.float32], keyword: Ranking, nearest: Ranking
+    ) -> Matches:
+        said = self._said(text, keyword)
+        best = float(said.scores[0]) if len(said) else 1.0
+        if len(nearest) < _NEAREST:
+            (nearest,) = self._dense.search(vector[None, :], _NEAREST)
+        nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
         meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest
         rows = np.union1d(said.rows, meant.rows).astype(np.int64)
@@ -73,6 +91,21 @@ class Matcher:
             kept = np.sort(np.argsort(-scores, kind="stable")[:MOST])
             rows, scores = rows[kept], scores[kept]
         return Matches(rows, scores, complete)
+
+    def _said(self, text: str, keyword: Ranking) -> Ranking:
+        """What has at least the share of the best keyword score: looked for ever deeper."""
+        for depth in _DEPTHS:
+            if not len(keyword) or (
+                len(keyword) < depth and keyword.scores[-1] >= KEYWORD_SHARE * keyword.scores[0]
+            ):
+                (found,) = self._lexical.search([text], depth)
+                ends = len(found) < depth
+                keyword = found
+                if ends:
+                    break
+        if not len(keyword):
+            return keyword
+        return keyword.top(int((keyword.scores >= KEYWORD_SHARE * keyword.scores[0]).sum()))
 
 
 def _size(found: Matches) -> int:
