@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
-from engine.retrieval.dense import StoredVectors, make_selector, score_exactly
+from engine.retrieval.dense import StoredVectors, make_selector, score_exactly, use_threads
 from engine.types import Ranking, Rows, RowSet, Scores, Vectors
 
 FOLDER = "dense"
@@ -179,6 +179,7 @@ class IvfIndex:
             selector = make_selector(allowed)  # kept alive through the search
             settings.sel = selector
         turned = self._rotation.apply(np.ascontiguousarray(vectors, dtype=np.float32))
+        use_threads(len(turned))
         _, found = self._lists.search(turned, limit, params=settings)
         return [row[row >= 0] for row in found]
 
