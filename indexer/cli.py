@@ -371,6 +371,40 @@ def prune(
     typer.echo(f"Deleted {len(deleted)} snapshots, {len(kept.ids())} left.")
 
 
+@snapshots.command("export")
+def export_command(
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    *,
+    store: StoreOption = Path("store"),
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot id; the current one if left out.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a snapshot into one file, every byte checked."""
+    from indexer.backup import export_snapshot
+
+    manifest = export_snapshot(store, out, snapshot, force=force)
+    typer.echo(
+        f"Wrote snapshot {manifest.id}, {manifest.products:,} products, to {out} "
+        f"({out.stat().st_size / 2**20:.1f} MiB)."
+    )
+
+
+@snapshots.command("import")
+def import_command(
+    source: Annotated[Path, typer.Argument(help="What `daogou snapshots export` wrote.")],
+    *,
+    store: StoreOption = Path("store"),
+    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
+) -> None:
+    """Serve an exported snapshot from STORE, after checking every byte of it."""
+    from indexer.backup import import_snapshot
+
+    manifest = import_snapshot(source, store, threads=threads)
+    typer.echo(f"Serving snapshot {manifest.id}: {manifest.products:,} products.")
+
+
 def print_json(value: object) -> None:
     """Print one JSON object on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False))
