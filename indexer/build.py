@@ -19,16 +19,14 @@ from engine.errors import CatalogError, ModelError, SnapshotDamagedError, Snapsh
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
-from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
 from engine.models.reranker import SHIPPED_RERANKER
-from engine.models.tokens import quantise
-from engine.products import ProductStore, ProductStoreBuilder
-from engine.retrieval.dense import create_vectors, open_vectors
+from engine.products import ProductStoreBuilder
+from engine.retrieval.dense import open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.ivf import DenseInfo
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
-from engine.retrieval.passages import PassageBuilder
 from engine.retrieval.ranking import (
     SHIPPED_RANKING,
     FittedOn,
@@ -42,15 +40,15 @@ from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, check_ranking
 from engine.store import SnapshotStore, Staging
-from engine.text import passage
 from engine.types import Product, Stage
 from indexer.catalog import RejectLog, read_catalog
+from indexer.checkpoint import Checkpoint
 from indexer.dense import write_dense
+from indexer.encode import write_vectors
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
 
-ENCODE_CHUNK = 2_048
-"""Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
+_SAMPLED = 2_048  # vectors whose length is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +172,15 @@ def make_snapshot(
         lost = adopt_learnt(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
+            checkpoint = Checkpoint(snapshots.folder, models["encoder"], tokens=keep)
             changes = write_vectors(
-                staging.folder, products, options.threads, progress, keep=keep, before=before
+                staging.folder,
+                products,
+                options.threads,
+                progress,
+                keep=keep,
+                before=before,
+                checkpoint=checkpoint,
             )
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         dense = write_dense(
@@ -193,6 +198,7 @@ def make_snapshot(
         )  # fmt: skip
         smoke_test(staging.folder, manifest, options.threads)
         folder = snapshots.publish(staging, manifest)
+        checkpoint.clear()
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
     return IndexReport(
         snapshot_id=manifest.id,
@@ -398,56 +404,6 @@ def write_products(
     return count
 
 
-def write_vectors(
-    folder: Path,
-    count: int,
-    threads: int,
-    progress: Progress,
-    *,
-    keep: bool,
-    before: Before | None = None,
-) -> Changes:
-    """Write every passage's vector in row order; how the catalog differs from what was served.
-
-    Only passages that the snapshot before does not have are encoded, a chunk at a time. With
-    `keep`, what the encoder made of each token is kept for the reranker.
-    """
-    encoder = load_encoder(folder / "models" / "encoder", threads=threads, tokens=keep)
-    products = ProductStore(folder / "products.sqlite")
-    np.save(folder / "id_rank.npy", products.id_rank())
-    vectors = create_vectors(folder / "vectors.npy", count, encoder.dim)
-    with (
-        closing(products),
-        PassageBuilder(folder / "passages") if keep else nullcontext() as kept,
-        progress.step("Encoding", count) as advance,
-    ):
-        for start in range(0, count, ENCODE_CHUNK):
-            rows = range(start, min(start + ENCODE_CHUNK, count))
-            chunk = products.fetch(rows)
-            passages = [passage(product) for product in chunk]
-            known = np.full(len(rows), -1) if before is None else before.rows(chunk, passages)
-            fresh = np.flatnonzero(known < 0)
-            texts = [passages[place] for place in fresh]
-            encoded = np.empty((len(rows), encoder.dim), dtype=np.float16)
-            if before is not None and len(fresh) < len(rows):
-                encoded[known >= 0] = before.vectors(known[known >= 0])
-            if kept is None:
-                encoded[fresh] = encoder.encode_passages(texts)
-            else:
-                encoded[fresh], tokens = encoder.read_passages(texts)
-                read = iter(tokens)
-                kept.add(
-                    quantise(next(read)) if row < 0 or before is None else before.tokens(row)
-                    for row in known.tolist()
-                )
-            vectors[start : rows.stop] = encoded
-            advance(len(rows))
-        if kept is not None:
-            kept.finish()
-    vectors.flush()
-    return Changes(added=count, encoded=count) if before is None else before.total()
-
-
 def describe(
     staging: Staging,
     models: Mapping[str, ModelInfo],
@@ -488,7 +444,7 @@ def smoke_test(folder: Path, manifest: Manifest, threads: int, stage: Stage = St
         parts.append(len(snapshot.passages))
     if set(parts) != {manifest.products}:
         raise SnapshotDamagedError(f"the new snapshot is not whole: {parts} products. Index again")
-    sample = np.linspace(0, len(snapshot) - 1, num=min(len(snapshot), ENCODE_CHUNK), dtype=np.int64)
+    sample = np.linspace(0, len(snapshot) - 1, num=min(len(snapshot), _SAMPLED), dtype=np.int64)
     lengths = np.linalg.norm(snapshot.vectors[sample].astype(np.float32), axis=1)
     if not np.allclose(lengths, 1.0, atol=1e-2):
         raise SnapshotDamagedError("the encoder gave vectors that are not of unit length")

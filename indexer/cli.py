@@ -196,7 +196,7 @@ def _print_report(report: IndexReport, store: Path) -> None:
         if report.seconds
         else f"Nothing to change: {report.products:,} products, snapshot {report.snapshot_id}."
     )
-    if report.changes.added < report.products:
+    if report.changes.added < report.products or report.changes.taken_up:
         out.print(_said(report.changes, "encoded"))
     if (dense := report.dense) is not None:
         out.print(
@@ -224,6 +224,11 @@ def _said(changes: Changes, encoded: str) -> str:
         f"{changes.added:,} added, {changes.changed:,} with another text, "
         f"{changes.updated:,} otherwise changed, {changes.kept:,} as they were, "
         f"{changes.removed:,} removed; {changes.encoded:,} texts {encoded}."
+        + (
+            f" {changes.taken_up:,} were taken up from a run that was stopped."
+            if changes.taken_up
+            else ""
+        )
     )
 
 

@@ -15,13 +15,13 @@ from engine.models.encoder import load_encoder
 from engine.store import SnapshotStore
 from engine.text import passage
 from indexer.build import (
-    ENCODE_CHUNK,
     IndexOptions,
     choose_models,
     products_of,
     reads_kept,
 )
 from indexer.catalog import RejectLog
+from indexer.encode import ENCODE_CHUNK
 from indexer.reuse import Before, Changes
 
 T = TypeVar("T")

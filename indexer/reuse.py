@@ -38,6 +38,8 @@ class Changes:
     removed: int = 0
     encoded: int = 0
     """Texts that were encoded: more than added and changed where the encoder is another one."""
+    taken_up: int = 0
+    """Of those, texts that a run which was stopped had encoded already."""
 
 
 class Before:
