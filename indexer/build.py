@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from engine import clock
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
@@ -446,7 +446,7 @@ def describe(
     return Manifest(
         id=staging.id,
         parent=staging.parent,
-        created_at=datetime.now(UTC),
+        created_at=clock.now(),
         daogou_version=version("daogou"),
         source=source,
         products=products,

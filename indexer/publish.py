@@ -6,10 +6,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from engine import clock
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
 from engine.guide.behaviour import FOLDER, open_behaviour
@@ -137,7 +137,7 @@ def _planned(
         update={
             "id": staging.id,
             "parent": staging.parent,
-            "created_at": datetime.now(UTC),
+            "created_at": clock.now(),
             "daogou_version": version("daogou"),
             "models": models,
         }
