@@ -89,9 +89,7 @@ class Shop:
                 rows = ({"id": one, "deleted": True} for one in gone)
                 path = write_catalog(path.with_suffix(".jsonl"), list(products.values()))
                 with path.open("a", encoding="utf-8") as lines:
-                    lines.writelines(
-                        json.dumps({"id": one, "deleted": True}) + "\n" for one in gone
-                    )
+                    lines.writelines(json.dumps(row) + "\n" for row in rows)
             case "publish":
                 manifest = self.snapshots.manifest(self.snapshots.current().name)
                 weights = stage_model({"lexical": float(number)})

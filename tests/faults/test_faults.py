@@ -12,7 +12,6 @@ from tests.faults.schedule import schedule
 from tests.faults.shop import Shop
 from tests.faults.stage import Fault
 
-
 pytestmark = pytest.mark.slow
 
 
