@@ -35,8 +35,8 @@ from engine.retrieval.ranking import (
     read_ranking_info,
 )
 from engine.retrieval.shelves import ShelfBuilder
+from engine.retrieval.suggestions import ASKED, SuggestionBuilder, read_asked
 from engine.retrieval.suggestions import FOLDER as SUGGEST
-from engine.retrieval.suggestions import SuggestionBuilder, read_asked
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, check_ranking
@@ -46,6 +46,9 @@ from engine.types import Product, Stage
 from indexer.catalog import RejectLog, read_catalog
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
+
+PAST_QUERIES = "past-queries"
+"""What shoppers asked, among what a snapshot may have lost."""
 
 ENCODE_CHUNK = 2_048
 """Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
@@ -160,12 +163,14 @@ def make_snapshot(
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
         asked = past_queries(options.past_queries, snapshots)
-        products = write_products(staging.folder, stream, progress, asked)
+        products = write_products(staging.folder, stream, progress, asked or {})
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
         lost = adopt_learnt(staging.folder, snapshots)
+        if asked is None:
+            lost += (PAST_QUERIES,)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             changes = write_vectors(
@@ -330,17 +335,23 @@ def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
 
 
-def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int]:
+def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int] | None:
     """What shoppers asked, by how often: as the file says, or as the snapshot before does.
+
+    None where that one's are damaged: taken over, they would pass for whole.
 
     Raises:
         CatalogError: the file cannot be read.
     """
     if path is None:
         try:
-            return read_asked(snapshots.current() / SUGGEST)
+            source = snapshots.current()
+            entry = read_manifest(source).files.get(f"{SUGGEST}/{ASKED}")
         except SnapshotError:
             return {}  # nothing is served, or nothing that can be read
+        if entry is None or entry.is_at(source / SUGGEST / ASKED):
+            return read_asked(source / SUGGEST)
+        return None
     try:
         with path.open(encoding="utf-8") as lines:
             return dict(Counter(line.strip() for line in lines if line.strip()))

@@ -84,7 +84,7 @@ class Breaks:
 
     def stage(self, shop: Shop, draw: random.Random) -> Step:
         step = any_step(shop, draw)
-        at = draw.randint(1, shop.operations[step.command.name])
+        at = draw.randint(1, shop.runs[step.command.name].operations)
         ended = Child(step.command, Fails(shop.store, at, self.number, self.lasts)).end()
         return _refused(shop, step, ended, self.number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -47,6 +48,16 @@ class Step:
     after: Offer
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How long a run of a command is."""
+
+    operations: int
+    """Those that change the store."""
+    seconds: float
+    """From the start of its process to its end."""
+
+
 class Shop:
     """One store on one disk, with a witness that searches it all the while."""
 
@@ -63,14 +74,17 @@ class Shop:
         first = write_catalog(folder / "catalog", list(self.offer.products.values()))
         Command("index", self.store, first.rename(folder / "first.jsonl"), self._encoder).run()
         self.witness = Witness(self.store)
-        self.operations = {name: self._measure(name) for name in _MEASURED}
-        """How many operations of a run change the store, by command."""
+        self._measure("index")  # the first process also waits for the libraries to load
+        self.runs = {name: self._measure(name) for name in _MEASURED}
+        """A whole run of each command."""
 
-    def _measure(self, name: Name) -> int:
+    def _measure(self, name: Name) -> Run:
         step = self.next(name, random.Random(0))
+        began = time.monotonic()
         ended = Child(step.command, FileLayer(self.store)).end()
+        seconds = time.monotonic() - began
         self.acknowledge(step, ended.snapshot_id)
-        return ended.met
+        return Run(ended.met, seconds)
 
     def next(self, name: Name, draw: random.Random) -> Step:
         """A change of the shop that the command would make; nothing is done yet."""

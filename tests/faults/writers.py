@@ -14,7 +14,6 @@ from tests.faults.layer import ClockOff, Dies
 from tests.faults.shop import Shop, Step
 from tests.faults.stage import COMMANDS, any_step, change
 
-_LONGEST = 0.4  # seconds that a run on this small shop takes, about
 _YEARS = 10 * 365 * 86_400.0
 
 
@@ -32,7 +31,7 @@ class KilledBeforeWriting:
         if self.command == "prune":
             change(shop, draw)  # else there is nothing to take away
         step = shop.next(self.command, draw)
-        at = draw.randint(1, shop.operations[self.command])
+        at = draw.randint(1, shop.runs[self.command].operations)
         return _killed(shop, step, Child(step.command, Dies(shop.store, at)).end())
 
 
@@ -49,7 +48,7 @@ class KilledAtAnyMoment:
     def stage(self, shop: Shop, draw: random.Random) -> Step:
         step = shop.next(self.command, draw)
         with Child(step.command) as child:
-            time.sleep(draw.uniform(0.02, _LONGEST))
+            time.sleep(draw.uniform(0, shop.runs[self.command].seconds))
             child.kill()
             return _killed(shop, step, child.end())
 
