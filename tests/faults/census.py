@@ -42,7 +42,7 @@ class Census:
         except pytest.skip.Exception as reason:
             self.skipped[f"{kind}: {reason.msg}"] += 1
             raise
-        except Exception as error:
+        except (Exception, pytest.fail.Exception) as error:
             self.staged[kind] += 1
             self.failures[kind] += 1
             error.add_note(

@@ -84,7 +84,7 @@ class SecondWriter:
                 child.end()
                 shop.acknowledge(second, second.command.run())  # it left no lock
                 return shop.next(first.command.name, draw)
-            child.proceed()
+            child.release()
             shop.acknowledge(first, child.end().snapshot_id)
         return shop.next(draw.choice(COMMANDS), draw)
 
