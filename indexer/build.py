@@ -162,15 +162,13 @@ def make_snapshot(
         models = adopt_models(staging.folder, options)
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
-        asked = past_queries(options.past_queries, snapshots)
-        products = write_products(staging.folder, stream, progress, asked or {})
+        asked, damaged = past_queries(options.past_queries, snapshots)
+        products = write_products(staging.folder, stream, progress, asked)
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
-        lost = adopt_learnt(staging.folder, snapshots)
-        if asked is None:
-            lost += (PAST_QUERIES,)
+        lost = damaged + adopt_learnt(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             changes = write_vectors(
@@ -335,10 +333,12 @@ def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
 
 
-def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int] | None:
+def past_queries(
+    path: Path | None, snapshots: SnapshotStore
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """What shoppers asked, by how often: as the file says, or as the snapshot before does.
 
-    None where that one's are damaged: taken over, they would pass for whole.
+    And what is lost, where that one's are damaged: taken over, they would pass for whole.
 
     Raises:
         CatalogError: the file cannot be read.
@@ -348,13 +348,13 @@ def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int] 
             source = snapshots.current()
             entry = read_manifest(source).files.get(f"{SUGGEST}/{ASKED}")
         except SnapshotError:
-            return {}  # nothing is served, or nothing that can be read
+            return {}, ()  # nothing is served, or nothing that can be read
         if entry is None or entry.is_at(source / SUGGEST / ASKED):
-            return read_asked(source / SUGGEST)
-        return None
+            return read_asked(source / SUGGEST), ()
+        return {}, (PAST_QUERIES,)
     try:
         with path.open(encoding="utf-8") as lines:
-            return dict(Counter(line.strip() for line in lines if line.strip()))
+            return dict(Counter(line.strip() for line in lines if line.strip())), ()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(
             f"{path} cannot be read ({error}). Give a UTF-8 file with one query a line"

@@ -191,6 +191,15 @@ def test_damage_is_not_described_anew(store: Path, tmp_path: Path) -> None:
     assert not (store / "staging").exists()
 
 
+@pytest.mark.parametrize("name", ["lexical/*.fast", "id_rank.npy", "models/encoder/model.json"])
+def test_damage_is_named_before_it_is_read(store: Path, tmp_path: Path, name: str) -> None:
+    ranking = fused_ranking(store, tmp_path / "ranking")
+    (path,) = SnapshotStore(store).current().glob(name)
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(SnapshotError, match=r"has 9 bytes instead of .*snapshots rollback"):
+        publish(store, ranking=ranking)
+
+
 def test_a_disk_without_links_gets_copies(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
