@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ context.set_forkserver_preload(["tests.faults.commands", "engine.search"])
 PATIENCE = 60.0
 """Seconds after which a process that says nothing is taken for hung."""
 
+_KILLED = {-signal.SIGKILL, -signal.SIGALRM}
 _STEPS = 10
 """More than any run has."""
 
@@ -70,7 +72,8 @@ class Ended:
     error: str | None = None
     """What it said it could not do."""
     met: int = 0
-    """Operations that its file layer saw."""
+    published: int = 0
+    """Operations that its file layer saw: see `Conditions`."""
 
     @property
     def killed(self) -> bool:
@@ -139,7 +142,7 @@ class Child:
                 break
             said = word if isinstance(word, Ended) else said
         self._ours.close()
-        assert code in {0, -9}, f"the run broke with exit code {code}: see standard error"
+        assert code in {0, *_KILLED}, f"the run broke with exit code {code}: see standard error"
         assert code or not said.killed, "the run ended without a word"
         return said
 
@@ -160,6 +163,6 @@ def _perform(
     try:
         served = command.run(progress)
     except DaogouError as error:
-        connection.send(Ended(error=f"{type(error).__name__}: {error}", met=conditions.met))
+        connection.send(Ended(error=f"{type(error).__name__}: {error}"))
     else:
-        connection.send(Ended(snapshot_id=served, met=conditions.met))
+        connection.send(Ended(served, met=conditions.met, published=conditions.published))

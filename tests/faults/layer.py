@@ -23,6 +23,7 @@ from engine import clock
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _GROWS = {"open", "os.mkdir", "os.link", "os.symlink", "shutil.copyfile", "sqlite3.connect"}
+_FROM = {"os.link", "os.symlink", "shutil.copyfile"}  # whose first path stays as it is
 _OTHERS = {"os.rename", "os.remove", "os.rmdir", "os.truncate"}
 
 
@@ -32,6 +33,8 @@ class Conditions:
 
     met: int = field(default=0, init=False)
     """Operations met that change the store."""
+    published: int = field(default=0, init=False)
+    """Those of them that change more than what is staged aside."""
 
     def arrange(self) -> None:
         """Make it so, in the process that calls. There is no way back: the process ends with it."""
@@ -45,11 +48,13 @@ class FileLayer(Conditions):
 
     def arrange(self) -> None:
         """Watch from now on."""
-        prefix = str(self.folder)
+        prefix, aside = str(self.folder), str(self.folder / "staging")
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             if event in _GROWS | _OTHERS and _changes(event, arguments, prefix):
                 self.met += 1
+                paths = _paths(event, arguments)
+                self.published += any(not path.startswith(aside) for path in paths)
                 self.meet(event)
 
         sys.addaudithook(hook)
@@ -64,18 +69,32 @@ def _changes(event: str, arguments: tuple[Any, ...], prefix: str) -> bool:
         return False
     if event in {"os.remove", "os.rmdir"} and arguments[-1] != -1:
         return True  # a tree that is taken down from within
-    paths = [os.fspath(one) for one in arguments[:2] if isinstance(one, str | os.PathLike)]
-    return any(str(path).startswith(prefix) for path in paths)
+    return any(path.startswith(prefix) for path in _paths(event, arguments))
+
+
+def _paths(event: str, arguments: tuple[Any, ...]) -> list[str]:
+    """The whole paths that an operation changes."""
+    changed = arguments[event in _FROM : 2]
+    named = [os.fspath(one) for one in changed if isinstance(one, str | os.PathLike)]
+    return [str(path) for path in named if str(path).startswith("/")]
 
 
 @dataclass
 class Dies(FileLayer):
-    """SIGKILL just before the n-th operation."""
+    """The end of the process at the n-th operation, without a chance to clean up."""
 
     at: int
+    publishing: bool
+    """Whether those are not counted that only change what is staged aside."""
+    delay: float
+    """Seconds after the operation began; with 0, it never does."""
 
     def meet(self, event: str) -> None:
-        if self.met == self.at:
+        if (self.published if self.publishing else self.met) != self.at:
+            return
+        if self.delay:  # the alarm, which nobody handles, ends a process as abruptly
+            signal.setitimer(signal.ITIMER_REAL, self.delay)
+        else:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

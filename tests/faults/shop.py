@@ -54,6 +54,8 @@ class Run:
 
     operations: int
     """Those that change the store."""
+    published: int
+    """Those that change more of it than what is staged aside."""
     seconds: float
     """From the start of its process to its end."""
 
@@ -84,7 +86,7 @@ class Shop:
         ended = Child(step.command, FileLayer(self.store)).end()
         seconds = time.monotonic() - began
         self.acknowledge(step, ended.snapshot_id)
-        return Run(ended.met, seconds)
+        return Run(ended.met, ended.published, seconds)
 
     def next(self, name: Name, draw: random.Random) -> Step:
         """A change of the shop that the command would make; nothing is done yet."""

@@ -14,12 +14,14 @@ from tests.faults.layer import ClockOff, Dies
 from tests.faults.shop import Shop, Step
 from tests.faults.stage import COMMANDS, any_step, change
 
+_PUBLISHING = 0.7  # of these kills: few operations decide what is served
+_DELAY = 2e-4  # seconds in which an operation is surely under way
 _YEARS = 10 * 365 * 86_400.0
 
 
 @dataclass(frozen=True)
-class KilledBeforeWriting:
-    """SIGKILL just before one of the operations that change the store."""
+class KilledWhileWriting:
+    """SIGKILL at one of the operations that change the store: before it, or hardly after."""
 
     command: Name
 
@@ -31,8 +33,12 @@ class KilledBeforeWriting:
         if self.command == "prune":
             change(shop, draw)  # else there is nothing to take away
         step = shop.next(self.command, draw)
-        at = draw.randint(1, shop.runs[self.command].operations)
-        return _killed(shop, step, Child(step.command, Dies(shop.store, at)).end())
+        run = shop.runs[self.command]
+        publishing = draw.random() < _PUBLISHING
+        at = draw.randint(1, run.published if publishing else run.operations)
+        delay = draw.choice([0.0, draw.uniform(1e-6, _DELAY)])
+        dies = Dies(shop.store, at, publishing, delay)
+        return _killed(shop, step, Child(step.command, dies).end())
 
 
 @dataclass(frozen=True)
