@@ -14,7 +14,8 @@ from tests.faults.layer import ClockOff, Dies
 from tests.faults.shop import Shop, Step
 from tests.faults.stage import COMMANDS, any_step, change
 
-_PUBLISHING = 0.7  # of these kills: few operations decide what is served
+_PUBLISHING = 0.8  # of these kills
+_LAST = 6  # operations at the end of a run decide what is served
 _DELAY = 2e-4  # seconds in which an operation is surely under way
 _YEARS = 10 * 365 * 86_400.0
 
@@ -35,7 +36,8 @@ class KilledWhileWriting:
         step = shop.next(self.command, draw)
         run = shop.runs[self.command]
         publishing = draw.random() < _PUBLISHING
-        at = draw.randint(1, run.published if publishing else run.operations)
+        last = run.published if publishing else run.operations
+        at = draw.randint(max(1, last - _LAST + 1) if publishing else 1, last)
         delay = draw.choice([0.0, draw.uniform(1e-6, _DELAY)])
         dies = Dies(shop.store, at, publishing, delay)
         return _killed(shop, step, Child(step.command, dies).end())
