@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 CODE := engine indexer api tests daogou.py
 
-.PHONY: demo test lint format clean
+.PHONY: demo test faults lint format clean
 
 demo: $(VENV)/.core  ## index the demo catalog and serve it; `make demo CI=1` prints results and exits
 	$(BIN)/daogou demo --store .demo $(if $(CI),--print)
 
 test: $(VENV)/.dev lint  ## style, types, and every test
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev  ## 500 faults instead of the 50 of `make test`; `make faults SEED=17` repeats a run
+	DAOGOU_FAULTS=500 DAOGOU_FAULT_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest -q tests/faults
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(CODE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def open_array(path: Path, dtype: type[np.generic], dimensions: int = 1) -> NDAr
     """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TokenError) as error:
         raise SnapshotDamagedError(
             f"{path} does not hold an array ({error}). Roll back with: daogou snapshots rollback"
         ) from error

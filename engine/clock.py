@@ -1,10 +1,16 @@
-"""Where the time of a search goes."""
+"""What time it is, and where the time of a search goes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The time of day, in UTC. It may go backwards: nothing is ordered by it."""
+    return datetime.now(UTC)
 
 
 class Clock:

@@ -14,11 +14,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine import clock
 from engine.errors import (
     SnapshotDamagedError,
     SnapshotError,
@@ -144,7 +144,7 @@ class SnapshotStore:
         shutil.rmtree(self._staging, ignore_errors=True)
         sequence = max((int(name.split("-")[0]) for name in self.ids()), default=0) + 1
         # The sequence orders snapshots even when the clock goes backwards.
-        name = f"{sequence:06d}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        name = f"{sequence:06d}-{clock.now():%Y%m%dT%H%M%SZ}"
         folder = self._staging / name
         folder.mkdir(parents=True)
         try:

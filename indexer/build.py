@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from engine import clock
 from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
@@ -34,8 +34,8 @@ from engine.retrieval.ranking import (
     read_ranking_info,
 )
 from engine.retrieval.shelves import ShelfBuilder
+from engine.retrieval.suggestions import ASKED, SuggestionBuilder, read_asked
 from engine.retrieval.suggestions import FOLDER as SUGGEST
-from engine.retrieval.suggestions import SuggestionBuilder, read_asked
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, check_ranking
@@ -47,6 +47,9 @@ from indexer.dense import write_dense
 from indexer.encode import write_vectors
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
+
+PAST_QUERIES = "past-queries"
+"""What shoppers asked, among what a snapshot may have lost."""
 
 _SAMPLED = 2_048  # vectors whose length is looked at
 
@@ -163,13 +166,13 @@ def make_snapshot(
         models = adopt_models(staging.folder, options)
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
-        asked = past_queries(options.past_queries, snapshots)
+        asked, damaged = past_queries(options.past_queries, snapshots)
         products = write_products(staging.folder, stream, progress, asked)
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
-        lost = adopt_learnt(staging.folder, snapshots)
+        lost = damaged + adopt_learnt(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
             checkpoint = Checkpoint(snapshots.folder, models["encoder"], tokens=keep)
@@ -352,20 +355,28 @@ def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
 
 
-def past_queries(path: Path | None, snapshots: SnapshotStore) -> dict[str, int]:
+def past_queries(
+    path: Path | None, snapshots: SnapshotStore
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """What shoppers asked, by how often: as the file says, or as the snapshot before does.
+
+    And what is lost, where that one's are damaged: taken over, they would pass for whole.
 
     Raises:
         CatalogError: the file cannot be read.
     """
     if path is None:
         try:
-            return read_asked(snapshots.current() / SUGGEST)
+            source = snapshots.current()
+            entry = read_manifest(source).files.get(f"{SUGGEST}/{ASKED}")
         except SnapshotError:
-            return {}  # nothing is served, or nothing that can be read
+            return {}, ()  # nothing is served, or nothing that can be read
+        if entry is None or entry.is_at(source / SUGGEST / ASKED):
+            return read_asked(source / SUGGEST), ()
+        return {}, (PAST_QUERIES,)
     try:
         with path.open(encoding="utf-8") as lines:
-            return dict(Counter(line.strip() for line in lines if line.strip()))
+            return dict(Counter(line.strip() for line in lines if line.strip())), ()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(
             f"{path} cannot be read ({error}). Give a UTF-8 file with one query a line"
@@ -418,7 +429,7 @@ def describe(
     return Manifest(
         id=staging.id,
         parent=staging.parent,
-        created_at=datetime.now(UTC),
+        created_at=clock.now(),
         daogou_version=version("daogou"),
         source=source,
         products=products,

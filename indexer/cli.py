@@ -204,9 +204,10 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"finds {dense.recall:.3f} of the 100 nearest ({dense.queries} queries)."
         )
     for part in report.lost:
+        again = "index CATALOG" if part == "past-queries" else "publish"
         out.print(
-            f"The {part} model was damaged in the snapshot before and is left out. "
-            f"Publish it again: daogou publish --store {store} --{part} DIR"
+            f"What the snapshot before held of {part} was damaged and is left out. "
+            f"Give it again: daogou {again} --store {store} --{part} PATH"
         )
     if report.rejected:
         reasons = ", ".join(

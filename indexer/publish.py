@@ -6,16 +6,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from engine import clock
 from engine.checksums import FileEntry
 from engine.errors import ModelError, SettingsError
 from engine.guide.behaviour import FOLDER, open_behaviour
 from engine.guide.evidence import FOLDER as EVIDENCE_FOLDER
 from engine.guide.evidence import EvidenceInfo, load_evidence
-from engine.manifest import Manifest, describe_files, read_manifest
+from engine.manifest import Manifest, check_files, describe_files, read_manifest
 from engine.models.folder import RerankerInfo, read_model_info, verify_model
 from engine.retrieval.ranking import read_ranking_info
 from engine.snapshot import check_ranking, fingerprints
@@ -98,12 +98,13 @@ def publish(
         }
         new = {part: folder for part, folder in parts.items() if folder is not None}
         kept = _kept(before, manifest, set(new))
+        # Native code that reads a damaged file may say anything, or panic.
+        entries = {name: before.files[name] for name in kept}
+        check_files(current, before.model_copy(update={"files": entries}), every_byte=False)
         _share(current, staging.folder, kept, progress or Silent())
         # What is shared keeps the checksums it has: described anew, damage would pass for whole.
         added = _add(staging.folder, new)
-        manifest = manifest.model_copy(
-            update={"files": added | {name: before.files[name] for name in kept}}
-        )
+        manifest = manifest.model_copy(update={"files": added | entries})
         stage = Stage.FUSED if reranker is None else Stage.RERANKED
         smoke_test(staging.folder, manifest, threads, stage)
         # All that can be shared is: linking it once more would leave second names behind.
@@ -137,7 +138,7 @@ def _planned(
         update={
             "id": staging.id,
             "parent": staging.parent,
-            "created_at": datetime.now(UTC),
+            "created_at": clock.now(),
             "daogou_version": version("daogou"),
             "models": models,
         }

@@ -87,7 +87,7 @@ def test_bad_rows_are_listed_and_the_rest_is_served(flawed: Path, tmp_path: Path
     assert report.bytes == sum(
         (report.folder / name).stat().st_size for name in read_manifest(report.folder).files
     )
-    assert list(report.seconds) == ["read", "encode", "publish"]
+    assert list(report.seconds) == ["read", "encode", "index", "publish"]
     manifest = read_manifest(report.folder)
     assert (manifest.products, manifest.rejected, manifest.source) == (12, 3, str(flawed))
     found = SearchEngine.open(store, Settings()).search("kettle with a whistle").hits

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from daogou import app
 from engine.errors import CatalogError
 from engine.guide.guide import ShoppingGuide
 from indexer.apply import apply_changes
@@ -32,3 +34,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(CatalogError, match=r"none\.txt"):
         index_catalog(catalog, tmp_path / "store", options)
+
+
+@pytest.mark.parametrize("harm", [b"tent for the wireless kettlf\t1\n", b"\xff"])
+def test_damaged_ones_are_left_out_and_that_is_said(tmp_path: Path, harm: bytes) -> None:
+    catalog, store = write_catalog(tmp_path / "catalog.jsonl"), tmp_path / "store"
+    queries = tmp_path / "queries.txt"
+    queries.write_text("tent for the wireless kettle\n")
+    bare = IndexOptions(reranker=None, ranking=None, past_queries=queries)
+    folder = index_catalog(catalog, store, bare).folder
+    (folder / "suggest" / "asked.tsv").write_bytes(harm)
+    command = ["index", str(catalog), "--store", str(store), "--no-reranker"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "of past-queries was damaged" in said
+    assert f"daogou index CATALOG --store {store} --past-queries PATH" in said
+    assert ShoppingGuide.open(store).suggest("tent for") == []
