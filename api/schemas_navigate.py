@@ -101,7 +101,7 @@ class RelaxationBody(BaseModel):
     """One way to find something."""
 
     given_up: list[str] = Field(description="Conditions, or words that no product holds.")
-    products: int = Field(description="That pass what is left, or are ranked for it.")
+    products: int = Field(description="Results there are then.")
     query: str | None = Field(
         default=None, description="What is left of the query, where words are given up."
     )

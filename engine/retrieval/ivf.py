@@ -29,7 +29,7 @@ from engine.types import Ranking, Rows, RowSet, Scores, Vectors
 
 FOLDER = "dense"
 INDEX_FILE, INFO_FILE = "index.faiss", "dense.json"
-MOST_EXACT = 50_000
+MOST_EXACT = 30_000
 """Products that are compared one by one: up to there it is as quick, and nothing is missed."""
 DEPTH = 100
 """Of the recall that is measured."""

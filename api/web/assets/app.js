@@ -6,7 +6,8 @@ const MAX_OFFSET = 10_000;
 const STAGE_WORDS = { lexical: "words", dense: "meaning", fused: "both together", reranked: "close reading" };
 
 const at = (id) => document.getElementById(id);
-const state = { q: "", filters: {}, shown: 0, asked: 0 };
+const PAUSE = 80; // milliseconds without a key before completions are asked for
+const state = { q: "", filters: {}, asTyped: false, shown: 0, asked: 0, typed: 0 };
 
 function chosen(field) {
   return state.filters[field] ?? [];
@@ -25,6 +26,7 @@ function remember() {
   for (const [field, values] of Object.entries(state.filters)) {
     for (const value of values) fragment.append(`f.${field}`, value);
   }
+  if (state.asTyped) fragment.set("typed", "1");
   const next = `#${fragment}`;
   if (next === location.hash) search();
   else location.hash = next; // hashchange searches
@@ -34,6 +36,7 @@ function recall() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   state.q = fragment.get("q") ?? "";
   state.filters = {};
+  state.asTyped = fragment.get("typed") === "1";
   for (const [name, value] of fragment) {
     if (!name.startsWith("f.")) continue;
     const field = name.slice(2);
@@ -49,7 +52,7 @@ function clear() {
   state.asked += 1; // an answer on its way is no longer wanted
   at("hits").replaceChildren();
   at("hits").classList.remove("busy");
-  at("more").hidden = at("timings").hidden = true;
+  at("more").hidden = at("timings").hidden = at("ways").hidden = true;
   say("");
 }
 
@@ -63,7 +66,7 @@ async function search(offset = 0) {
   at("hits").classList.add("busy");
   const started = performance.now();
   try {
-    const answer = await ask({ query: state.q, k: PAGE, offset, filters: state.filters });
+    const answer = await ask({ ...request(), k: PAGE, offset });
     if (asked !== state.asked) return; // a newer search overtook this one
     show(answer, offset, performance.now() - started);
   } catch (error) {
@@ -73,6 +76,10 @@ async function search(offset = 0) {
   } finally {
     if (asked === state.asked) at("hits").classList.remove("busy");
   }
+}
+
+function request() {
+  return { query: state.q, filters: state.filters, understand: !state.asTyped };
 }
 
 async function ask(body) {
@@ -98,6 +105,7 @@ function show(answer, offset, roundTrip) {
   state.shown = offset + items.length;
   at("more").hidden = state.shown >= Math.min(answer.total, MAX_OFFSET) || !items.length;
   say(state.shown ? summary(answer) : emptiness());
+  showWays(answer);
   showTimings(answer, roundTrip);
   if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
 }
@@ -106,6 +114,66 @@ function summary({ total, timings, nothing_fits: nothingFits }) {
   if (nothingFits) return `${nothing()} The nearest products:`;
   const spent = Object.values(timings).reduce((sum, each) => sum + each, 0);
   return `Best ${state.shown} of ${total.toLocaleString()}, found in ${spent.toFixed(1)} ms`;
+}
+
+// What was understood and can be undone, and where to go from here.
+function showWays(answer) {
+  const ways = [];
+  const applied = answer.understood.filter((one) => one.applied).map((one) => one.words);
+  if (answer.corrected || applied.length) {
+    const read = [answer.corrected ? `“${answer.query}”` : "", ...applied].filter(Boolean).join(", ");
+    ways.push(way(`understood: ${read} ✕`, "Search for the words as typed", () => (state.asTyped = true)));
+  } else if (answer.did_you_mean) {
+    ways.push(way(`did you mean “${answer.did_you_mean}”?`, "", () => (state.q = answer.did_you_mean)));
+  }
+  for (const { category, products } of answer.shelves) {
+    if (chosen("category").includes(category)) continue;
+    const words = `${category}: ${products.toLocaleString()}`;
+    const narrow = () => (state.filters = { ...state.filters, category: [category] });
+    ways.push(way(words, `Only ${category}`, narrow));
+  }
+  for (const { given_up: givenUp, products, query } of answer.relaxations) {
+    const words = `without ${givenUp.join(" and ")}: ${products.toLocaleString()}`;
+    ways.push(way(words, "", () => (query ? (state.q = query) : (state.filters = {}))));
+  }
+  for (const query of answer.related.slice(0, 3)) ways.push(way(query, "", () => (state.q = query)));
+  at("ways").replaceChildren(...ways);
+  at("ways").hidden = !ways.length;
+}
+
+function way(words, title, change) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "chip", textContent: words, title });
+  button.addEventListener("click", () => {
+    change();
+    at("words").value = state.q;
+    remember();
+  });
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+async function complete() {
+  const typed = ++state.typed;
+  const words = at("words").value;
+  await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  if (typed !== state.typed || !words.trim()) return;
+  const response = await fetch(`/v1/suggest?${new URLSearchParams({ q: words, k: 8 })}`).catch(() => null);
+  if (typed !== state.typed || !response?.ok) return;
+  const { suggestions } = await response.json();
+  const options = suggestions.map(({ text }) => Object.assign(document.createElement("option"), { value: text }));
+  at("completions").replaceChildren(...options);
+}
+
+async function explain(line, rank) {
+  line.replaceChildren("…");
+  try {
+    const { hits } = await ask({ ...request(), k: 1, offset: rank - 1, explain: true });
+    line.replaceChildren(hits[0]?.explanation.summary || "by no word in particular");
+  } catch (error) {
+    line.replaceChildren(error.message);
+  }
 }
 
 function nothing() {
@@ -119,7 +187,7 @@ function emptiness() {
   return `Nothing fits. ${cure}`;
 }
 
-function hitItem({ product, stages, probabilities }) {
+function hitItem({ product, rank, stages, probabilities }) {
   const item = at("hit").content.firstElementChild.cloneNode(true);
   const part = (selector) => item.querySelector(selector);
   const shelves = product.category ?? [];
@@ -130,7 +198,8 @@ function hitItem({ product, stages, probabilities }) {
   part(".rating").append(...rating(product));
   part(".stock").textContent = product.in_stock === false ? "out of stock" : "";
   part(".price").textContent = price(product);
-  part(".why").textContent = why(stages, probabilities);
+  part(".why span").textContent = why(stages, probabilities);
+  part(".why button").addEventListener("click", () => explain(part(".why"), rank));
   if (product.brand) choose(part(".maker"), "brand", product.brand, product.brand);
   else part(".maker").remove();
   return item;
@@ -241,10 +310,14 @@ async function greet() {
 
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (at("words").value !== state.q) state.filters = {}; // other words, another shelf
+  if (at("words").value !== state.q) {
+    state.filters = {}; // other words, another shelf
+    state.asTyped = false;
+  }
   state.q = at("words").value;
   if (state.q.trim()) remember();
 });
+at("words").addEventListener("input", complete);
 at("more").addEventListener("click", () => search(state.shown));
 addEventListener("hashchange", recall);
 addEventListener("keydown", (event) => {
