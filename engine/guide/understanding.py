@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache
 
 from engine.guide.needs import Constraint, read_needs
 from engine.retrieval.facets import Facets
@@ -23,6 +25,7 @@ _REFUSAL = re.compile(
 )
 _PROBED = 100  # products with the words that are looked at
 _LONGEST = 4  # words of a shelf's name
+_REMEMBERED = 20_000  # words whose confidence is kept, about 200 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,39 @@ class Statement:
     """Whether only products of which it holds are shown."""
 
 
-def read(text: str, snapshot: Snapshot) -> list[Statement]:
-    """What the query states, in the order of its words; nothing is applied."""
-    needs = read_needs([text], snapshot.facets)
-    found = [_of_constraint(text, one, snapshot) for one in needs.constraints]
-    taken = [(one.start, one.stop) for one in found]
-    if snapshot.shelves.named:
-        found += [
-            one
-            for one in _shelves(text, snapshot.shelves, len(snapshot))
-            if not any(one.start < stop and start < one.stop for start, stop in taken)
-        ]
-    found = [one for one in found if one.confidence >= _SAID]
-    return sorted(found, key=lambda one: one.start)
+class QueryReader:
+    """Reads queries by one snapshot. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._known: LRUCache[tuple[str, str], float] = LRUCache(_REMEMBERED)
+        self._lock = Lock()
+
+    def read(self, text: str) -> list[Statement]:
+        """What the query states, in the order of its words; nothing is applied."""
+        snapshot = self._snapshot
+        needs = read_needs([text], snapshot.facets)
+        found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
+        taken = [(one.start, one.stop) for one in found]
+        if snapshot.shelves.named:
+            found += [
+                one
+                for one in _shelves(text, snapshot.shelves, len(snapshot))
+                if not any(one.start < stop and start < one.stop for start, stop in taken)
+            ]
+        found = [one for one in found if one.confidence >= _SAID]
+        return sorted(found, key=lambda one: one.start)
+
+    def _confidence(self, constraint: Constraint) -> float:
+        """As `_confidence`, which searches: the words of one catalog come again and again."""
+        key = constraint.field, constraint.name.casefold()
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = _confidence(constraint, self._snapshot)
+            with self._lock:
+                self._known[key] = known
+        return known
 
 
 def without(text: str, statements: list[Statement]) -> str:
@@ -69,7 +92,7 @@ def without(text: str, statements: list[Statement]) -> str:
     return " ".join(left.split()) if words_of(left) else text
 
 
-def _of_constraint(text: str, constraint: Constraint, snapshot: Snapshot) -> Statement:
+def _of_constraint(text: str, constraint: Constraint, confidence: float) -> Statement:
     name = constraint.name
     start = text.casefold().find(name.casefold())
     stop = start + len(name) if start >= 0 else -1
@@ -82,7 +105,7 @@ def _of_constraint(text: str, constraint: Constraint, snapshot: Snapshot) -> Sta
         stop=stop,
         value=_value(constraint),
         negated=constraint.negated,
-        confidence=round(_confidence(constraint, snapshot), 3),
+        confidence=round(confidence, 3),
         condition=constraint.to_filter(),
     )
 
