@@ -1,0 +1,316 @@
+"""Which words of a query name what: the product, its maker, a colour, a size, for whom.
+
+A linear-chain conditional random field (Lafferty, McCallum and Pereira 2001) over a window of word
+vectors. A word's vector is the mean of its character n-grams' rows in a hashed table (Bojanowski et
+al. 2017) beside the mean of its WordPieces' rows: the shipped encoder's input embeddings, projected
+to a few numbers. All of it is a few small matrix products in numpy. A folder:
+
+spans.json    the types, the sizes, the tokenizer it was fitted on, provenance
+weights.npz   the matrices; tables as small integers with one scale
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tokenizers import Tokenizer
+
+from engine.checksums import sha256_of
+from engine.errors import ModelError
+from engine.models.encoder import SHIPPED_ENCODER
+from engine.models.folder import TOKENIZER_FILE
+from engine.models.tokenizer import load_tokenizer
+
+SHIPPED_SPANS = Path(__file__).parents[1] / "models" / "shipped" / "spans"
+"""The span tagger that comes with daogou."""
+INFO_FILE, WEIGHTS_FILE = "spans.json", "weights.npz"
+MOST_WORDS = 64
+"""Words of a query that are read; what comes after them is in no span."""
+OUTSIDE = "O"
+
+_GRAMS = range(2, 6)
+_MOST_CHARS = 40  # of a word, for its n-grams
+_MOST_PIECES = 16
+_KEPT_WORDS = 20_000  # whose vectors are kept: 300 bytes each
+_FORBIDDEN = -1e4
+_TABLES = ("grams", "pieces")
+_WORD = re.compile(r"\S+")
+_MARKS = ',;:!?."“”()'
+_CURE = "Train it again: daogou train spans"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of words that names one thing."""
+
+    text: str
+    """As typed."""
+    start: int
+    """Where in the query it begins."""
+    stop: int
+    type: str
+    confidence: float
+    """The probability, by the model, of just this span with just this type."""
+
+
+class SpansInfo(BaseModel):
+    """What a span tagger says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["spans"] = "spans"
+    schema_version: Literal[1] = 1
+    name: str
+    types: tuple[str, ...]
+    window: int
+    """Words on either side of a word that are read with it."""
+    tokenizer: str
+    """SHA-256 of the tokenizer whose pieces have rows."""
+    provenance: dict[str, str] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Outside, and of each type its beginning and its inside."""
+        return (OUTSIDE, *(f"{place}-{name}" for name in self.types for place in "BI"))
+
+
+def words_in(query: str) -> list[tuple[str, int, int]]:
+    """The words that are tagged, and where each begins and ends, without marks around it."""
+    found = []
+    for match in _WORD.finditer(query):
+        word = match.group()
+        bare = without_marks(word)
+        start = match.start() + word.index(bare)
+        found.append((bare, start, start + len(bare)))
+    return found[:MOST_WORDS]
+
+
+def without_marks(word: str) -> str:
+    """The word without punctuation around it; a word of punctuation alone stays."""
+    return word.strip(_MARKS) or word
+
+
+def folded(word: str) -> str:
+    """What is read of a word."""
+    return without_marks(word).casefold()
+
+
+def grams_of(word: str, rows: int) -> list[int]:
+    """Rows of a word in a hashed table: itself, its form, its length, its character n-grams."""
+    marked = f"<{word[:_MOST_CHARS]}>"
+    signs = [marked, f"form {form_of(word)}", f"length {min(len(word), 12)}"]
+    signs += [
+        marked[start : start + size]
+        for size in _GRAMS
+        for start in range(len(marked) - size + 1)
+        if len(marked) > size
+    ]
+    return [zlib.crc32(sign.encode("utf-8", "replace")) % rows for sign in signs]
+
+
+@lru_cache(maxsize=4096)
+def form_of(word: str) -> str:
+    """What kinds of characters a word has, runs as one: `3.5mm` is `0.0a`."""
+    kinds = ("0" if one.isdigit() else "a" if one.isalpha() else one for one in word)
+    return re.sub(r"(.)\1+", r"\1", "".join(kinds))[:8]
+
+
+def allowed(labels: Sequence[str]) -> tuple[Floats, Floats]:
+    """Zero where a label may begin, (labels,), and follow another, (from, to); else far below it.
+
+    An inside follows its own type's beginning or inside alone.
+    """
+    begins = np.zeros(len(labels), dtype=np.float32)
+    follows = np.zeros((len(labels), len(labels)), dtype=np.float32)
+    for to, label in enumerate(labels):
+        if label.startswith("I-"):
+            begins[to] = _FORBIDDEN
+            own = [other == OUTSIDE or other[2:] != label[2:] for other in labels]
+            follows[own, to] = _FORBIDDEN
+    return begins, follows
+
+
+def runs(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Of each span its first word, the word after its last, and its type."""
+    first = 0
+    for place, label in enumerate((*labels, OUTSIDE)):
+        inside = label.startswith("I-") and place > first and labels[first][2:] == label[2:]
+        if inside and labels[first] != OUTSIDE:
+            continue
+        if place > first and labels[first] != OUTSIDE:
+            yield first, place, labels[first][2:]
+        first = place
+
+
+class SpanTagger:
+    """Finds the spans of queries. Safe to use from many threads."""
+
+    def __init__(
+        self, info: SpansInfo, weights: Mapping[str, NDArray[Any]], tokenizer: Tokenizer
+    ) -> None:
+        self.info = info
+        self.weights = weights
+        """As they are stored: see `save_spans`."""
+        self._weights = {
+            name: part.astype(np.float32) for name, part in weights.items() if name not in _TABLES
+        }
+        self._grams = _table(weights, "grams")  # (rows, dim)
+        self._pieces = _table(weights, "pieces")  # (vocabulary, dim)
+        self._tokenizer = tokenizer
+        begins, follows = allowed(info.labels)
+        self._begins = self._weights["begin"] + begins  # (labels,)
+        self._follows = self._weights["follow"] + follows  # (labels, labels)
+        self._ends = self._weights["end"]  # (labels,)
+        self._known: LRUCache[str, Floats] = LRUCache(_KEPT_WORDS)
+        self._lock = Lock()
+
+    def tag(self, query: str) -> list[Span]:
+        """The likeliest spans of a query, in their order; none of a query without words."""
+        words = words_in(query)
+        if not words:
+            return []
+        scores = self._scores([word for word, _, _ in words])
+        labels = [self.info.labels[place] for place in self._best(scores)]
+        chance = _Chance(scores, self._begins, self._follows, self._ends)
+        found = []
+        for first, last, kind in runs(labels):
+            start, stop = words[first][1], words[last - 1][2]
+            begin = 1 + 2 * self.info.types.index(kind)
+            sure = chance.of_span(first, last, begin, begin + 1)
+            found.append(Span(query[start:stop], start, stop, kind, round(sure, 4)))
+        return found
+
+    def labels(self, words: Sequence[str]) -> list[str]:
+        """The likeliest label of each word."""
+        if not words:
+            return []
+        return [self.info.labels[place] for place in self._best(self._scores(words))]
+
+    def _scores(self, words: Sequence[str]) -> Floats:
+        """What each word in its window says for each label, (words, labels)."""
+        weights, window = self._weights, self.info.window
+        before, after = weights["edge"]
+        rows = [before] * window + [self._vector(word) for word in words] + [after] * window
+        side = np.stack(rows)  # (words + 2 window, dim)
+        seen = np.concatenate(
+            [side[start : start + len(words)] for start in range(2 * window + 1)], axis=1
+        )  # (words, (2 window + 1) dim)
+        inner = np.maximum(seen @ weights["inner"] + weights["inner_bias"], 0)
+        scores: Floats = inner @ weights["outer"] + seen @ weights["linear"] + weights["bias"]
+        return scores
+
+    def _vector(self, word: str) -> Floats:
+        """The vector of a word, whatever stands beside it, (dim,)."""
+        read = folded(word)
+        with self._lock:
+            known = self._known.get(read)
+        if known is not None:
+            return known
+        pieces = self._tokenizer.encode(read, add_special_tokens=False).ids
+        grams = self._grams[grams_of(read, len(self._grams))].mean(axis=0)
+        mean = self._pieces[pieces].mean(axis=0) if pieces else np.zeros_like(self._pieces[0])
+        vector: Floats = np.concatenate([grams, mean])
+        with self._lock:
+            self._known[read] = vector
+        return vector
+
+    def _best(self, scores: Floats) -> list[int]:
+        """The likeliest labels together (Viterbi 1967)."""
+        best, came = self._begins + scores[0], []
+        for score in scores[1:]:
+            ways = best[:, None] + self._follows  # (from, to)
+            came.append(ways.argmax(axis=0))
+            best = ways.max(axis=0) + score
+        path = [int((best + self._ends).argmax())]
+        for back in reversed(came):
+            path.append(int(back[path[-1]]))
+        return path[::-1]
+
+
+class _Chance:
+    """Probabilities of spans, by sums over all other labels (forward and backward)."""
+
+    def __init__(self, scores: Floats, begins: Floats, follows: Floats, ends: Floats) -> None:
+        self._scores, self._follows, self._ends = scores, follows, ends
+        ahead = [begins + scores[0]]
+        for score in scores[1:]:
+            ahead.append(_log_sum(ahead[-1][:, None] + follows, 0) + score)
+        behind = [ends]
+        for score in scores[:0:-1]:
+            behind.append(_log_sum(follows + (score + behind[-1])[None], 1))
+        self._ahead, self._behind = ahead, behind[::-1]
+        self._total = float(_log_sum(ahead[-1] + ends, 0))
+
+    def of_span(self, first: int, last: int, begin: int, inside: int) -> float:
+        """How likely just the words from `first` to before `last` are one span."""
+        so_far = float(self._ahead[first][begin])
+        label = begin
+        for place in range(first + 1, last):
+            so_far += float(self._follows[label, inside] + self._scores[place][inside])
+            label = inside
+        if last < len(self._scores):
+            on = self._follows[label] + self._scores[last] + self._behind[last]
+            on[inside] = -np.inf
+            so_far += float(_log_sum(on, 0))
+        else:
+            so_far += float(self._ends[label])
+        return float(np.exp(min(0.0, so_far - self._total)))
+
+
+def _log_sum(values: Floats, axis: int) -> Floats:
+    top = values.max(axis=axis, keepdims=True)
+    found: Floats = np.log(np.exp(values - top).sum(axis=axis)) + top.squeeze(axis)
+    return found
+
+
+def _table(weights: Mapping[str, NDArray[Any]], name: str) -> Floats:
+    """A table of whole numbers, in what they stand for."""
+    table: Floats = weights[name].astype(np.float32) * weights[f"{name}_scale"].astype(np.float32)
+    return table
+
+
+def load_spans(folder: Path) -> SpanTagger:
+    """The span tagger in a folder.
+
+    Raises:
+        ModelError: missing, damaged, of another version, or fitted on another tokenizer.
+    """
+    try:
+        info = SpansInfo.model_validate_json((folder / INFO_FILE).read_bytes())
+        with np.load(folder / WEIGHTS_FILE) as arrays:
+            weights = dict(arrays)
+    except (OSError, ValidationError, ValueError, zlib.error) as error:
+        raise ModelError(f"{folder} holds no span tagger that can be read. {_CURE}") from error
+    if tokenizer_of(SHIPPED_ENCODER) != info.tokenizer:
+        raise ModelError(f"{folder} reads the pieces of another tokenizer than daogou's. {_CURE}")
+    tokenizer = load_tokenizer(SHIPPED_ENCODER, _MOST_PIECES)
+    try:
+        return SpanTagger(info, weights, tokenizer)
+    except KeyError as error:
+        raise ModelError(f"{folder / WEIGHTS_FILE} lacks {error}. {_CURE}") from error
+
+
+def tokenizer_of(encoder: Path) -> str:
+    """What names an encoder's tokenizer: the file's SHA-256."""
+    return sha256_of(encoder / TOKENIZER_FILE)
+
+
+def save_spans(folder: Path, info: SpansInfo, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Write a span tagger into an existing folder."""
+    given: dict[str, Any] = dict(weights)
+    np.savez_compressed(folder / WEIGHTS_FILE, **given)
+    (folder / INFO_FILE).write_text(json.dumps(info.model_dump(), indent=1), encoding="utf-8")
