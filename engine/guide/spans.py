@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from tokenizers import Tokenizer
 
 from engine.checksums import sha256_of
 from engine.errors import ModelError
+from engine.guide.chain import OUTSIDE, Chances, Floats, allowed, best_path, runs
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import TOKENIZER_FILE
 from engine.models.tokenizer import load_tokenizer
@@ -38,19 +39,15 @@ SHIPPED_SPANS = Path(__file__).parents[1] / "models" / "shipped" / "spans"
 INFO_FILE, WEIGHTS_FILE = "spans.json", "weights.npz"
 MOST_WORDS = 64
 """Words of a query that are read; what comes after them is in no span."""
-OUTSIDE = "O"
 
 _GRAMS = range(2, 6)
 _MOST_CHARS = 40  # of a word, for its n-grams
 _MOST_PIECES = 16
 _KEPT_WORDS = 20_000  # whose vectors are kept: 300 bytes each
-_FORBIDDEN = -1e4
 _TABLES = ("grams", "pieces")
 _WORD = re.compile(r"\S+")
 _MARKS = ',;:!?."“”()'
 _CURE = "Train it again: daogou train spans"
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,33 +126,6 @@ def form_of(word: str) -> str:
     return re.sub(r"(.)\1+", r"\1", "".join(kinds))[:8]
 
 
-def allowed(labels: Sequence[str]) -> tuple[Floats, Floats]:
-    """Zero where a label may begin, (labels,), and follow another, (from, to); else far below it.
-
-    An inside follows its own type's beginning or inside alone.
-    """
-    begins = np.zeros(len(labels), dtype=np.float32)
-    follows = np.zeros((len(labels), len(labels)), dtype=np.float32)
-    for to, label in enumerate(labels):
-        if label.startswith("I-"):
-            begins[to] = _FORBIDDEN
-            own = [other == OUTSIDE or other[2:] != label[2:] for other in labels]
-            follows[own, to] = _FORBIDDEN
-    return begins, follows
-
-
-def runs(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """Of each span its first word, the word after its last, and its type."""
-    first = 0
-    for place, label in enumerate((*labels, OUTSIDE)):
-        inside = label.startswith("I-") and place > first and labels[first][2:] == label[2:]
-        if inside and labels[first] != OUTSIDE:
-            continue
-        if place > first and labels[first] != OUTSIDE:
-            yield first, place, labels[first][2:]
-        first = place
-
-
 class SpanTagger:
     """Finds the spans of queries. Safe to use from many threads."""
 
@@ -181,24 +151,28 @@ class SpanTagger:
     def tag(self, query: str) -> list[Span]:
         """The likeliest spans of a query, in their order; none of a query without words."""
         words = words_in(query)
-        if not words:
-            return []
-        scores = self._scores([word for word, _, _ in words])
-        labels = [self.info.labels[place] for place in self._best(scores)]
-        chance = _Chance(scores, self._begins, self._follows, self._ends)
         found = []
-        for first, last, kind in runs(labels):
+        for first, last, kind, confidence in self.tag_words([word for word, _, _ in words]):
             start, stop = words[first][1], words[last - 1][2]
-            begin = 1 + 2 * self.info.types.index(kind)
-            sure = chance.of_span(first, last, begin, begin + 1)
-            found.append(Span(query[start:stop], start, stop, kind, round(sure, 4)))
+            found.append(Span(query[start:stop], start, stop, kind, confidence))
         return found
 
-    def labels(self, words: Sequence[str]) -> list[str]:
-        """The likeliest label of each word."""
+    def tag_words(self, words: Sequence[str]) -> list[tuple[int, int, str, float]]:
+        """The likeliest spans: first word, word after the last, type, and how sure that is."""
         if not words:
             return []
-        return [self.info.labels[place] for place in self._best(self._scores(words))]
+        scores = self._scores(words)
+        labels = [
+            self.info.labels[place]
+            for place in best_path(scores, self._begins, self._follows, self._ends)
+        ]
+        chance = Chances(scores, self._begins, self._follows, self._ends)
+        found = []
+        for first, last, kind in runs(labels):
+            begin = 1 + 2 * self.info.types.index(kind)
+            sure = chance.of_span(first, last, begin, begin + 1)
+            found.append((first, last, kind, round(sure, 4)))
+        return found
 
     def _scores(self, words: Sequence[str]) -> Floats:
         """What each word in its window says for each label, (words, labels)."""
@@ -227,54 +201,6 @@ class SpanTagger:
         with self._lock:
             self._known[read] = vector
         return vector
-
-    def _best(self, scores: Floats) -> list[int]:
-        """The likeliest labels together (Viterbi 1967)."""
-        best, came = self._begins + scores[0], []
-        for score in scores[1:]:
-            ways = best[:, None] + self._follows  # (from, to)
-            came.append(ways.argmax(axis=0))
-            best = ways.max(axis=0) + score
-        path = [int((best + self._ends).argmax())]
-        for back in reversed(came):
-            path.append(int(back[path[-1]]))
-        return path[::-1]
-
-
-class _Chance:
-    """Probabilities of spans, by sums over all other labels (forward and backward)."""
-
-    def __init__(self, scores: Floats, begins: Floats, follows: Floats, ends: Floats) -> None:
-        self._scores, self._follows, self._ends = scores, follows, ends
-        ahead = [begins + scores[0]]
-        for score in scores[1:]:
-            ahead.append(_log_sum(ahead[-1][:, None] + follows, 0) + score)
-        behind = [ends]
-        for score in scores[:0:-1]:
-            behind.append(_log_sum(follows + (score + behind[-1])[None], 1))
-        self._ahead, self._behind = ahead, behind[::-1]
-        self._total = float(_log_sum(ahead[-1] + ends, 0))
-
-    def of_span(self, first: int, last: int, begin: int, inside: int) -> float:
-        """How likely just the words from `first` to before `last` are one span."""
-        so_far = float(self._ahead[first][begin])
-        label = begin
-        for place in range(first + 1, last):
-            so_far += float(self._follows[label, inside] + self._scores[place][inside])
-            label = inside
-        if last < len(self._scores):
-            on = self._follows[label] + self._scores[last] + self._behind[last]
-            on[inside] = -np.inf
-            so_far += float(_log_sum(on, 0))
-        else:
-            so_far += float(self._ends[label])
-        return float(np.exp(min(0.0, so_far - self._total)))
-
-
-def _log_sum(values: Floats, axis: int) -> Floats:
-    top = values.max(axis=axis, keepdims=True)
-    found: Floats = np.log(np.exp(values - top).sum(axis=axis)) + top.squeeze(axis)
-    return found
 
 
 def _table(weights: Mapping[str, NDArray[Any]], name: str) -> Floats:

@@ -16,13 +16,12 @@ from pydantic import BaseModel, ValidationError
 
 from engine.checksums import FileEntry
 from engine.errors import CatalogError, TrainingError
+from engine.guide.chain import OUTSIDE, runs
 from engine.guide.spans import (
     INFO_FILE,
-    OUTSIDE,
     WEIGHTS_FILE,
     SpansInfo,
     SpanTagger,
-    runs,
     save_spans,
     tokenizer_of,
 )
@@ -31,7 +30,7 @@ from engine.models.tokenizer import load_tokenizer
 
 FEWEST = 50
 """Queries without which nothing is learned."""
-_SECONDS = 0.08  # of training a query, all passes, on one core; measured
+_SECONDS = 0.008
 _SECONDS_READING = 60  # of the encoder's reading its own vocabulary
 
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from engine.guide.spans import SpansInfo, allowed, folded, grams_of
+from engine.guide.chain import allowed
+from engine.guide.spans import SpansInfo, folded, grams_of
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.tokenizer import load_tokenizer
 
