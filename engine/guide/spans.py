@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -228,6 +228,16 @@ def load_spans(folder: Path) -> SpanTagger:
         return SpanTagger(info, weights, tokenizer)
     except KeyError as error:
         raise ModelError(f"{folder / WEIGHTS_FILE} lacks {error}. {_CURE}") from error
+
+
+@cache
+def shipped_tagger() -> SpanTagger:
+    """The span tagger that comes with daogou, read once.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return load_spans(SHIPPED_SPANS)
 
 
 def tokenizer_of(encoder: Path) -> str:
