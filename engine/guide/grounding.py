@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from engine.analysis import analyze
 from engine.errors import FilterError
-from engine.guide.spans import Span
 from engine.retrieval.facets import Facets
 from engine.types import AnyOf
 
@@ -28,9 +27,8 @@ FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """A span with the catalog's values that it names."""
+    """The catalog's values that some words name."""
 
-    span: Span
     field: str
     """As the catalog has it; an attribute by its bare name."""
     values: tuple[str, ...]
@@ -42,24 +40,24 @@ class Grounded:
         return AnyOf(self.field, self.values)
 
 
-def ground(span: Span, facets: Facets) -> Grounded | None:
-    """What the span names in the catalog; None where it has no such value, or nothing but it.
+def ground(kind: str, words: str, facets: Facets) -> Grounded | None:
+    """What words of a type name in the catalog; None where it has no such value, or nothing but it.
 
-    A value is meant that has the span's words and no other, endings aside; a colour is meant by all
-    values that hold its words ("black": "Black", "Matte Black").
+    A value is meant that has these words and no other, endings aside; a colour is meant by all
+    values that hold them ("black": "Black", "Matte Black").
     """
-    field = FIELDS.get(span.type)
+    field = FIELDS.get(kind)
     if field is None:
         return None
     try:
         facets.field(field)
-        values = facets.values_with(field, span.text)
+        values = facets.values_with(field, words)
         if field != "color":
-            words = set(analyze(span.text))
-            values = tuple(value for value in values if set(analyze(value)) == words)
-        holding = len(facets.holding(field, values[0] if values else span.text))
+            terms = set(analyze(words))
+            values = tuple(value for value in values if set(analyze(value)) == terms)
+        holding = len(facets.holding(field, values[0] if values else words))
     except FilterError:  # no such field, or no name at all
         return None
     if holding in {0, facets.size}:
         return None
-    return Grounded(span, field, values or (span.text,))
+    return Grounded(field, values or (words,))

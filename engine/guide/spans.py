@@ -17,14 +17,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from tokenizers import Tokenizer
 
 from engine.checksums import sha256_of
@@ -44,7 +46,11 @@ _GRAMS = range(2, 6)
 _MOST_CHARS = 40  # of a word, for its n-grams
 _MOST_PIECES = 16
 _KEPT_WORDS = 20_000  # whose vectors are kept: 300 bytes each
-_TABLES = ("grams", "pieces")
+_TABLES = {"grams", "pieces"}
+_PARTS = _TABLES | {
+    "grams_scale", "pieces_scale", "edge", "inner", "inner_bias", "outer", "bias", "linear",
+    "begin", "follow", "end",
+}  # fmt: skip
 _WORD = re.compile(r"\S+")
 _MARKS = ',;:!?."“”()'
 _CURE = "Train it again: daogou train spans"
@@ -102,8 +108,8 @@ def without_marks(word: str) -> str:
 
 
 def folded(word: str) -> str:
-    """What is read of a word."""
-    return without_marks(word).casefold()
+    """What is read of a word; what is no text (half a character) becomes a question mark."""
+    return without_marks(word).casefold().encode("utf-8", "replace").decode("utf-8")
 
 
 def grams_of(word: str, rows: int) -> list[int]:
@@ -116,7 +122,7 @@ def grams_of(word: str, rows: int) -> list[int]:
         for start in range(len(marked) - size + 1)
         if len(marked) > size
     ]
-    return [zlib.crc32(sign.encode("utf-8", "replace")) % rows for sign in signs]
+    return [zlib.crc32(sign.encode("utf-8")) % rows for sign in signs]
 
 
 @lru_cache(maxsize=4096)
@@ -141,6 +147,7 @@ class SpanTagger:
         self._grams = _table(weights, "grams")  # (rows, dim)
         self._pieces = _table(weights, "pieces")  # (vocabulary, dim)
         self._tokenizer = tokenizer
+        self._labels = info.labels
         begins, follows = allowed(info.labels)
         self._begins = self._weights["begin"] + begins  # (labels,)
         self._follows = self._weights["follow"] + follows  # (labels, labels)
@@ -217,17 +224,15 @@ def load_spans(folder: Path) -> SpanTagger:
     """
     try:
         info = SpansInfo.model_validate_json((folder / INFO_FILE).read_bytes())
-        with np.load(folder / WEIGHTS_FILE) as arrays:
+        with np.load(BytesIO((folder / WEIGHTS_FILE).read_bytes())) as arrays:
             weights = dict(arrays)
-    except (OSError, ValidationError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ModelError(f"{folder} holds no span tagger that can be read. {_CURE}") from error
     if tokenizer_of(SHIPPED_ENCODER) != info.tokenizer:
         raise ModelError(f"{folder} reads the pieces of another tokenizer than daogou's. {_CURE}")
-    tokenizer = load_tokenizer(SHIPPED_ENCODER, _MOST_PIECES)
-    try:
-        return SpanTagger(info, weights, tokenizer)
-    except KeyError as error:
-        raise ModelError(f"{folder / WEIGHTS_FILE} lacks {error}. {_CURE}") from error
+    if missing := _PARTS - weights.keys():
+        raise ModelError(f"{folder / WEIGHTS_FILE} lacks {', '.join(sorted(missing))}. {_CURE}")
+    return SpanTagger(info, weights, load_tokenizer(SHIPPED_ENCODER, _MOST_PIECES))
 
 
 @cache

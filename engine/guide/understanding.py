@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 
 import numpy as np
-from cachetools import LRUCache
+from cachetools import LRUCache, cached
 
 from engine.guide.grounding import Grounded, ground
 from engine.guide.needs import Constraint, read_needs
 from engine.guide.spans import Span, SpanTagger, shipped_tagger
-from engine.retrieval.facets import Facets
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
 from engine.retrieval.shelves import Shelves
@@ -31,7 +30,7 @@ _REFUSAL = re.compile(
 )
 _PROBED = 100  # products with the words that are looked at
 _LONGEST = 4  # words of a shelf's name
-_REMEMBERED = 20_000  # words whose confidence is kept, about 200 bytes each
+_REMEMBERED = 10_000  # names, what the catalog makes of them: about 0.5 KB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,11 @@ class QueryReader:
         """Read with this tagger of spans; the shipped one if left out."""
         self._snapshot = snapshot
         self._tagger = tagger or shipped_tagger()
-        self._known: LRUCache[tuple[str, str, tuple[str, ...]], float] = LRUCache(_REMEMBERED)
-        self._lock = Lock()
+        # The words of one catalog come again and again.
+        self._ground = cached(LRUCache(_REMEMBERED), lock=Lock())(
+            partial(ground, facets=snapshot.facets)
+        )
+        self._share = cached(LRUCache(_REMEMBERED), lock=Lock())(partial(_share, snapshot=snapshot))
 
     def read(self, text: str) -> list[Statement]:
         """What the query states, in the order of its words; nothing is applied."""
@@ -77,17 +79,24 @@ class QueryReader:
             shelves = _shelves(text, snapshot.shelves, len(snapshot))
             found += [one for one in shelves if not any(map(one.meets, found))]
         spans = self._tagger.tag(text)
-        named = [self._of_span(one) for one in _grounded(text, spans, snapshot.facets)]
+        named = list(self._named(text, spans))
         found = [one for one in _merged(found, spans, named) if one.confidence >= _SAID]
         return sorted(found, key=lambda one: one.start)
 
-    def _of_span(self, found: Grounded) -> Statement:
-        """What a span says that the catalog knows.
+    def _named(self, text: str, spans: Sequence[Span]) -> Iterator[Statement]:
+        """What the spans say that the catalog knows, but for what is refused."""
+        for span in spans:
+            found = self._ground(span.type, span.text)
+            if found is not None and not _REFUSAL.search(text[: span.start]):
+                yield self._of_span(span, found)
 
-        Its confidence is the tagger's; a brand or colour is meant too where the products found for
-        the words say so: either is enough (measured: the likelihood of that is best).
+    def _of_span(self, span: Span, found: Grounded) -> Statement:
+        """What the span says, as sure as the tagger is.
+
+        A brand or colour is meant too where the products found for the words have it: either is
+        enough (of what was tried the likeliest, on queries that the tagger had not seen).
         """
-        span, confidence = found.span, found.span.confidence
+        confidence = span.confidence
         if found.field in _SEARCHED:
             share = self._share(found.field, span.text, found.values)
             confidence = 1 - (1 - confidence) * (1 - share)
@@ -111,37 +120,14 @@ class QueryReader:
         """The share of products that have a price."""
         return float(np.isfinite(self._snapshot.facets.numbers("price")).mean())
 
-    def _share(self, field: str, name: str, values: tuple[str, ...]) -> float:
-        """Of the products that keyword search finds for a name, the share that has the values.
-
-        Searched once: the words of one catalog come again and again.
-        """
-        key = field, name.casefold(), values
-        with self._lock:
-            known = self._known.get(key)
-        if known is None:
-            known = _share(field, name, values, self._snapshot)
-            with self._lock:
-                self._known[key] = known
-        return known
-
 
 def _share(field: str, name: str, values: tuple[str, ...], snapshot: Snapshot) -> float:
+    """Of the products that keyword search finds for a name, the share that has the values."""
     (found,) = snapshot.lexical.search([name], _PROBED)
     if not len(found):
         return 0.0
     holds = allowed_rows(AnyOf(field, values), snapshot.facets).mask
     return float(holds[found.rows].mean())
-
-
-def _grounded(text: str, spans: Sequence[Span], facets: Facets) -> Iterator[Grounded]:
-    """What the spans name in the catalog, but for what is refused."""
-    for span in spans:
-        if _REFUSAL.search(text[: span.start]):
-            continue
-        found = ground(span, facets)
-        if found is not None:
-            yield found
 
 
 def _merged(

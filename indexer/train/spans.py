@@ -137,8 +137,17 @@ def outline(queries: Sequence[Labelled]) -> Iterator[str]:
     yield f"About {minutes:.1f} minutes of training on one core."
 
 
-def write_spans(queries: Path, out: Path, *, seed: int = 0, threads: int = 0) -> SpansInfo:
+def write_spans(
+    queries: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    known: NDArray[np.float32] | None = None,
+) -> SpansInfo:
     """Train on the queries of a file and write into `out`; what the tagger says of itself.
+
+    `known` is as for `train_spans`, read from the shipped encoder if left out.
 
     Raises:
         CatalogError: the queries cannot be read.
@@ -149,9 +158,9 @@ def write_spans(queries: Path, out: Path, *, seed: int = 0, threads: int = 0) ->
     labelled = read_labelled(queries)
     check_enough(labelled)
     began = monotonic()
-    tagger = train_spans(
-        labelled, name=out.name, seed=seed, known=read_vocabulary(SHIPPED_ENCODER, threads)
-    )
+    if known is None:
+        known = read_vocabulary(SHIPPED_ENCODER, threads)
+    tagger = train_spans(labelled, name=out.name, seed=seed, known=known)
     provenance = {
         "queries": f"{len(labelled):,}",
         "file": FileEntry.of(queries).sha256,
