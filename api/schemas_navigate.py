@@ -76,14 +76,14 @@ class CategoriesResponse(BaseModel):
 class StatementBody(BaseModel):
     """One thing that the words say of a field."""
 
-    field: str = Field(description="price, brand, color or category.")
+    field: str = Field(description="price, brand, color, category, or an attribute.")
     words: str
     span: list[int] | None = Field(
         default=None, description="Where they begin and end in the query as it was understood."
     )
     value: str
     negated: bool
-    confidence: float = Field(description="By the catalog's own products, 0 to 1.")
+    confidence: float = Field(description="That it is meant, by the words and the catalog, 0 to 1.")
     applied: bool = Field(
         description="True where only such products are shown: `understand=false` undoes it."
     )

@@ -9,7 +9,7 @@ from functools import cached_property
 from engine.guide.explain import Explanation
 from engine.guide.relax import Relaxation, relax_filter, wording
 from engine.guide.spelling import Correction, Speller
-from engine.guide.understanding import SURE, Statement, read, without
+from engine.guide.understanding import SURE, QueryReader, Statement, without
 from engine.models.tokenizer import load_tokenizer
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
@@ -70,6 +70,7 @@ class Navigator:
     def __init__(self, snapshot: Snapshot, max_chars: int) -> None:
         self._snapshot = snapshot
         self._max_chars = max_chars
+        self._reader = QueryReader(snapshot)
 
     @cached_property
     def _speller(self) -> Speller | None:
@@ -125,7 +126,7 @@ class Navigator:
             return None, []
         correction = None if self._speller is None else self._speller.correct(cleaned)
         asked = correction.text if correction is not None and correction.sure else cleaned
-        return correction, read(asked, self._snapshot)
+        return correction, self._reader.read(asked)
 
     def _choose(self, statements: list[Statement], filters: Filter | None) -> list[Statement]:
         """The statements, those that are sure applied as long as something is left."""

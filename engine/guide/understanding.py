@@ -1,14 +1,19 @@
-"""What a query states of price, brand, colour and shelf, how surely, and where it says so."""
+"""What a query states of price, brand, colour, shelf and more, how surely, and where it does."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache, cached
 
+from engine.guide.grounding import Grounded, ground
 from engine.guide.needs import Constraint, read_needs
-from engine.retrieval.facets import Facets
+from engine.guide.spans import Span, SpanTagger, shipped_tagger
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
 from engine.retrieval.shelves import Shelves
@@ -17,12 +22,15 @@ from engine.types import AnyOf, Filter
 
 SURE = 0.8
 """Least confidence from which a statement becomes a filter."""
+_FIRM = {"price", "brand"}
+_SEARCHED = {"brand", "color"}
 _SAID = 0.3  # least confidence that is worth saying
 _REFUSAL = re.compile(
     r"\b(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?$", re.IGNORECASE
 )
 _PROBED = 100  # products with the words that are looked at
 _LONGEST = 4  # words of a shelf's name
+_REMEMBERED = 10_000  # names, what the catalog makes of them: about 0.5 KB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Statement:
     """One thing the words say of a field."""
 
     field: str
-    """price, brand, color or category."""
+    """price, brand, color, category, or an attribute by its name."""
     words: str
     start: int
     """Where in the query as understood they begin; -1 where they do not stand there as such."""
@@ -44,20 +52,102 @@ class Statement:
     applied: bool = False
     """Whether only products of which it holds are shown."""
 
+    def meets(self, other: Statement) -> bool:
+        """Whether both are of one word."""
+        return self.start < other.stop and other.start < self.stop
 
-def read(text: str, snapshot: Snapshot) -> list[Statement]:
-    """What the query states, in the order of its words; nothing is applied."""
-    needs = read_needs([text], snapshot.facets)
-    found = [_of_constraint(text, one, snapshot) for one in needs.constraints]
-    taken = [(one.start, one.stop) for one in found]
-    if snapshot.shelves.named:
-        found += [
-            one
-            for one in _shelves(text, snapshot.shelves, len(snapshot))
-            if not any(one.start < stop and start < one.stop for start, stop in taken)
-        ]
-    found = [one for one in found if one.confidence >= _SAID]
-    return sorted(found, key=lambda one: one.start)
+
+class QueryReader:
+    """Reads queries by one snapshot. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, tagger: SpanTagger | None = None) -> None:
+        """Read with this tagger of spans; the shipped one if left out."""
+        self._snapshot = snapshot
+        self._tagger = tagger or shipped_tagger()
+        # The words of one catalog come again and again.
+        self._ground = cached(LRUCache(_REMEMBERED), lock=Lock())(
+            partial(ground, facets=snapshot.facets)
+        )
+        self._share = cached(LRUCache(_REMEMBERED), lock=Lock())(partial(_share, snapshot=snapshot))
+
+    def read(self, text: str) -> list[Statement]:
+        """What the query states, in the order of its words; nothing is applied."""
+        snapshot = self._snapshot
+        needs = read_needs([text], snapshot.facets)
+        found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
+        if snapshot.shelves.named:
+            shelves = _shelves(text, snapshot.shelves, len(snapshot))
+            found += [one for one in shelves if not any(map(one.meets, found))]
+        spans = self._tagger.tag(text)
+        named = list(self._named(text, spans))
+        found = [one for one in _merged(found, spans, named) if one.confidence >= _SAID]
+        return sorted(found, key=lambda one: one.start)
+
+    def _named(self, text: str, spans: Sequence[Span]) -> Iterator[Statement]:
+        """What the spans say that the catalog knows, but for what is refused."""
+        for span in spans:
+            found = self._ground(span.type, span.text)
+            if found is not None and not _REFUSAL.search(text[: span.start]):
+                yield self._of_span(span, found)
+
+    def _of_span(self, span: Span, found: Grounded) -> Statement:
+        """What the span says, as sure as the tagger is.
+
+        A brand or colour is meant too where the products found for the words have it: either is
+        enough (of what was tried the likeliest, on queries that the tagger had not seen).
+        """
+        confidence = span.confidence
+        if found.field in _SEARCHED:
+            share = self._share(found.field, span.text, found.values)
+            confidence = 1 - (1 - confidence) * (1 - share)
+        return Statement(
+            found.field, span.text, span.start, span.stop,
+            found.values[0] if len(found.values) == 1 else span.text,
+            negated=False, confidence=round(confidence, 3), condition=found.condition,
+        )  # fmt: skip
+
+    def _confidence(self, constraint: Constraint) -> float:
+        """How sure it is that the field is meant, and that the catalog can tell.
+
+        A price is as sure as the share of products that have one; a brand or colour: see `_share`.
+        """
+        if constraint.field == "price":
+            return self._priced
+        return self._share(constraint.field, constraint.name, constraint.values)
+
+    @cached_property
+    def _priced(self) -> float:
+        """The share of products that have a price."""
+        return float(np.isfinite(self._snapshot.facets.numbers("price")).mean())
+
+
+def _share(field: str, name: str, values: tuple[str, ...], snapshot: Snapshot) -> float:
+    """Of the products that keyword search finds for a name, the share that has the values."""
+    (found,) = snapshot.lexical.search([name], _PROBED)
+    if not len(found):
+        return 0.0
+    holds = allowed_rows(AnyOf(field, values), snapshot.facets).mask
+    return float(holds[found.rows].mean())
+
+
+def _merged(
+    stated: Sequence[Statement], spans: Sequence[Span], named: Sequence[Statement]
+) -> Iterator[Statement]:
+    """What was stated by the catalog's words alone, and what spans name, each once.
+
+    A price, a refusal and a brand written as a name stand as they are. A colour or a shelf is
+    doubted as far as the tagger is sure that the words name something else.
+    """
+    kept = [one for one in stated if one.negated or one.field in _FIRM]
+    yield from kept
+    new = [one for one in named if not any(map(one.meets, kept))]
+    yield from new
+    for one in stated:
+        if one in kept or any(map(one.meets, new)):
+            continue
+        doubts = [span for span in spans if one.start < span.stop and span.start < one.stop]
+        doubt = max((span.confidence for span in doubts), default=0.0)
+        yield replace(one, confidence=round(one.confidence * (1 - doubt), 3))
 
 
 def without(text: str, statements: list[Statement]) -> str:
@@ -69,7 +159,7 @@ def without(text: str, statements: list[Statement]) -> str:
     return " ".join(left.split()) if words_of(left) else text
 
 
-def _of_constraint(text: str, constraint: Constraint, snapshot: Snapshot) -> Statement:
+def _of_constraint(text: str, constraint: Constraint, confidence: float) -> Statement:
     name = constraint.name
     start = text.casefold().find(name.casefold())
     stop = start + len(name) if start >= 0 else -1
@@ -82,7 +172,7 @@ def _of_constraint(text: str, constraint: Constraint, snapshot: Snapshot) -> Sta
         stop=stop,
         value=_value(constraint),
         negated=constraint.negated,
-        confidence=round(_confidence(constraint, snapshot), 3),
+        confidence=round(confidence, 3),
         condition=constraint.to_filter(),
     )
 
@@ -93,22 +183,6 @@ def _value(constraint: Constraint) -> str:
         return constraint.name
     low, high = ("" if one is None else f"{one:g}" for one in (constraint.low, constraint.high))
     return f"{low}..{high}"
-
-
-def _confidence(constraint: Constraint, snapshot: Snapshot) -> float:
-    """How sure it is that the field is meant, and that the catalog can tell.
-
-    A price is as sure as the share of products that have one. A brand or colour is as sure as the
-    share, of the products that keyword search finds for its words, that are of it.
-    """
-    facets: Facets = snapshot.facets
-    if constraint.field == "price":
-        return float(np.isfinite(facets.numbers("price")).mean())
-    (found,) = snapshot.lexical.search([constraint.name], _PROBED)
-    if not len(found):
-        return 0.0
-    holds = allowed_rows(AnyOf(constraint.field, constraint.values), facets).mask
-    return float(holds[found.rows].mean())
 
 
 def _shelves(text: str, shelves: Shelves, size: int) -> list[Statement]:

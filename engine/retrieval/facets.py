@@ -223,7 +223,7 @@ class Facets:
         self._fields: dict[str, _Field] = {
             name: _Field(*place) for name, *place in self._directory.rows("SELECT * FROM field")
         }
-        self._vocabularies: dict[str, list[tuple[str, frozenset[str]]]] = {}  # read when asked for
+        self._vocabularies: dict[str, tuple[list[str], dict[str, set[int]]]] = {}  # when asked for
         self._term_rows = open_array(folder / "term_rows.npy", np.int32)
         self._number_rows = open_array(folder / "number_rows.npy", np.int32)
         self._numbers = open_array(folder / "numbers.npy", np.float64)
@@ -285,16 +285,25 @@ class Facets:
         column, wanted = self.field(name), set(analyze(text))
         if column not in self._vocabularies:
             self._vocabularies[column] = self._vocabulary(column)
-        values = self._vocabularies[column]
-        return tuple(value for value, words in values if wanted and wanted <= words)
+        values, holding = self._vocabularies[column]
+        if not wanted or not wanted <= holding.keys():
+            return ()
+        fewest, *others = sorted((holding[word] for word in wanted), key=len)
+        found = fewest.intersection(*others)
+        return tuple(values[place] for place in sorted(found))
 
-    def _vocabulary(self, column: str) -> list[tuple[str, frozenset[str]]]:
-        """Every value of a column, with its words."""
+    def _vocabulary(self, column: str) -> tuple[list[str], dict[str, set[int]]]:
+        """Every value of a column, and for each word the places of those it stands in."""
         place = self._fields.get(column)
         if place is None or place.terms > MAX_VOCABULARY:
-            return []
+            return [], {}
         found = self._directory.rows("SELECT display FROM term WHERE field = ?", (column,))
-        return [(display, frozenset(analyze(display))) for (display,) in found]
+        values = [display for (display,) in found]
+        holding: dict[str, set[int]] = {}
+        for number, value in enumerate(values):
+            for word in analyze(value):
+                holding.setdefault(word, set()).add(number)
+        return values, holding
 
     def within(self, name: str, low: float | None, high: float | None) -> NDArray[np.int32]:
         """Rows whose number lies within the bounds, both included.

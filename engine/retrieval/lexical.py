@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ _DAMAGE = (
 _CURE = "Roll back with `daogou snapshots rollback`, or index the catalog again"
 _HEAP = 256_000_000  # bytes of postings held before a segment is written
 
+_REPEATED = 80  # characters: brands, shelves and attributes that many products have alike
 _MAX_TERMS = 64
 _ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
 
@@ -78,9 +80,18 @@ def _bag(product: Product) -> list[str]:
     return terms
 
 
-def _both(text: str) -> list[str]:
+def _both(text: str) -> list[str] | tuple[str, ...]:
     """The terms of a text, and those of what it says is not there."""
+    return _both_known(text) if len(text) <= _REPEATED else _both_of(text)
+
+
+def _both_of(text: str) -> list[str]:
     return analyze(text) + absent(text)
+
+
+@lru_cache(maxsize=65_536)
+def _both_known(text: str) -> tuple[str, ...]:
+    return tuple(_both_of(text))
 
 
 class LexicalBuilder:

@@ -213,6 +213,34 @@ def evaluate_explain(
         Console().print(to_tables(found))
 
 
+@evaluate.command("spans")
+def evaluate_spans(
+    *,
+    queries: Annotated[
+        Path, typer.Option(help="JSON Lines: tokens and labels (O, B-TYPE, I-TYPE) of queries.")
+    ],
+    peer: Annotated[
+        Path | None, typer.Option(help="What the peer learns from; otherwise half of --queries.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Span tagger to measure; the shipped one if left out.")
+    ] = None,
+    json_out: _Json = False,
+) -> None:
+    """Measure how well the words of queries are told apart: product, maker, colour, size."""
+    from engine.guide.spans import SHIPPED_SPANS, load_spans
+    from indexer.evaluate.spans import evaluate_spans as measure
+    from indexer.evaluate.spans_report import to_json, to_tables
+    from indexer.train.spans import read_labelled
+
+    learnt_from = None if peer is None else read_labelled(peer)
+    evaluation = measure(read_labelled(queries), load_spans(model or SHIPPED_SPANS), learnt_from)
+    if json_out:
+        typer.echo(json.dumps(to_json(evaluation), ensure_ascii=False, indent=2))
+    else:
+        Console().print(to_tables(evaluation))
+
+
 @evaluate.command("calibration")
 def evaluate_calibration(
     context: typer.Context,

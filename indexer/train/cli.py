@@ -216,6 +216,29 @@ def evidence(
     typer.echo(f"Serve it: daogou publish --store STORE --evidence {out}")
 
 
+@train.command("spans")
+def spans(
+    *,
+    queries: Annotated[
+        Path, typer.Option(help="JSON Lines: tokens and labels (O, B-TYPE, I-TYPE) of queries.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the span tagger to.")],
+    dry_run: DryRun = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+) -> None:
+    """Learn which words of a query name what: product, maker, colour, size."""
+    from indexer.train.spans import outline, read_labelled, write_spans
+
+    if dry_run:
+        for line in outline(read_labelled(queries)):
+            typer.echo(line)
+        return
+    info = write_spans(queries, out, seed=seed, threads=threads)
+    typer.echo(f"Wrote {out}: fitted on {info.provenance['queries']} queries.")
+    typer.echo(f"Measure it: daogou evaluate spans --queries FILE --model {out}")
+
+
 @train.command("all")
 def train_all(
     *,

@@ -49,7 +49,7 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
     if not folder.is_dir():
         raise ModelError(f"no {kind} ships with this daogou: name a base with --base")
     reading = folder if kind == "encoder" else encoder or SHIPPED_ENCODER
-    transformer = _transformer(read_weights(reading))
+    transformer = transformer_of(read_weights(reading))
     tokenizer = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
     fresh = out.with_name(f".{out.name}.fresh")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -67,7 +67,7 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
     return out
 
 
-def _transformer(restored: Restored) -> Any:  # noqa: ANN401 - transformers is not typed
+def transformer_of(restored: Restored) -> Any:  # noqa: ANN401 - transformers is not typed
     """A BERT with these weights."""
     from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy
 

@@ -1,0 +1,63 @@
+"""What a span of a query is called in the catalog: its own brands, colours, shelves, materials.
+
+The tagger guesses what the words name; the catalog has to have it, or nothing is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.analysis import analyze
+from engine.errors import FilterError
+from engine.retrieval.facets import Facets
+from engine.types import AnyOf
+
+FIELDS = {
+    "creator": "brand",
+    "color": "color",
+    "core_product_type": "category",
+    "material": "material",
+    "UoM": "size",
+    "shape": "shape",
+    "department": "audience",
+    "origin": "origin",
+}
+"""Where a catalog keeps what a span of a type names, if it has such a field or attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """The catalog's values that some words name."""
+
+    field: str
+    """As the catalog has it; an attribute by its bare name."""
+    values: tuple[str, ...]
+    """As the catalog writes them, at least one."""
+
+    @property
+    def condition(self) -> AnyOf:
+        """The filter that it would be."""
+        return AnyOf(self.field, self.values)
+
+
+def ground(kind: str, words: str, facets: Facets) -> Grounded | None:
+    """What words of a type name in the catalog; None where it has no such value, or nothing but it.
+
+    A value is meant that has these words and no other, endings aside; a colour is meant by all
+    values that hold them ("black": "Black", "Matte Black").
+    """
+    field = FIELDS.get(kind)
+    if field is None:
+        return None
+    try:
+        facets.field(field)
+        values = facets.values_with(field, words)
+        if field != "color":
+            terms = set(analyze(words))
+            values = tuple(value for value in values if set(analyze(value)) == terms)
+        holding = len(facets.holding(field, values[0] if values else words))
+    except FilterError:  # no such field, or no name at all
+        return None
+    if holding in {0, facets.size}:
+        return None
+    return Grounded(field, values or (words,))

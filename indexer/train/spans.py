@@ -1,0 +1,226 @@
+"""Queries with labelled spans → the tagger that reads what a query names."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from engine.checksums import FileEntry
+from engine.errors import CatalogError, TrainingError
+from engine.guide.chain import OUTSIDE, runs
+from engine.guide.spans import (
+    INFO_FILE,
+    WEIGHTS_FILE,
+    SpansInfo,
+    SpanTagger,
+    save_spans,
+    tokenizer_of,
+)
+from engine.models.encoder import SHIPPED_ENCODER
+from engine.models.tokenizer import load_tokenizer
+
+FEWEST = 50
+"""Queries without which nothing is learned."""
+_SECONDS = 0.008
+_SECONDS_READING = 60  # of the encoder's reading its own vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A query whose words are labelled."""
+
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    """One a word: `O`, or `B-` or `I-` and a type."""
+
+    @property
+    def spans(self) -> set[tuple[int, int, str]]:
+        """First word, word after the last, type."""
+        return set(runs(self.labels))
+
+
+class _Line(BaseModel):
+    tokens: list[str]
+    labels: list[str]
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """The queries of a JSON Lines file: `tokens` and `labels` of each, as many, BIO.
+
+    Raises:
+        CatalogError: the file cannot be read, or a line is no labelled query.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            one = _Line.model_validate_json(line)
+        except ValidationError as error:
+            raise CatalogError(
+                f"{path}, line {number}: not a query with tokens and labels. "
+                'Write {"tokens": ["red", "kettle"], "labels": ["B-color", "B-core_product_type"]}'
+            ) from error
+        odd = [one for one in one.labels if one != OUTSIDE and one[:2] not in {"B-", "I-"}]
+        if odd or not one.tokens or len(one.tokens) != len(one.labels):
+            why = f"{odd[0]!r} is no label" if odd else "a label is needed for each token"
+            raise CatalogError(f"{path}, line {number}: {why}. Labels are O, B-TYPE and I-TYPE")
+        found.append(Labelled(tuple(one.tokens), tuple(one.labels)))
+    return found
+
+
+def types_of(queries: Sequence[Labelled]) -> tuple[str, ...]:
+    """The types that occur, in alphabetical order."""
+    return tuple(sorted({label[2:] for one in queries for label in one.labels if label != OUTSIDE}))
+
+
+def folds(
+    queries: Sequence[Labelled], count: int, seed: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places of the queries inside and outside of each fold; the same words are on one side."""
+    keys = [" ".join(sorted(word.casefold() for word in one.words)) for one in queries]
+    groups = np.unique(keys, return_inverse=True)[1]
+    drawn = np.random.default_rng(seed).integers(0, count, int(groups.max()) + 1)[groups]
+    for fold in range(count):
+        yield np.flatnonzero(drawn != fold), np.flatnonzero(drawn == fold)
+
+
+def train_spans(
+    queries: Sequence[Labelled], *, name: str, seed: int = 0, known: NDArray[np.float32]
+) -> SpanTagger:
+    """The tagger fitted on these queries.
+
+    Args:
+        queries: labelled.
+        name: of the tagger.
+        seed: of the training.
+        known: what the encoder makes of its vocabulary: `read_vocabulary`.
+
+    Raises:
+        TrainingError: there are too few queries.
+    """
+    from indexer.train.spans_model import fit  # noqa: PLC0415 - torch is slow to load
+
+    check_enough(queries)
+    info = SpansInfo(
+        name=name, types=types_of(queries), window=2, tokenizer=tokenizer_of(SHIPPED_ENCODER)
+    )
+    weights = fit(queries, info, known, seed=seed)
+    return SpanTagger(info, weights, load_tokenizer(SHIPPED_ENCODER, 16))
+
+
+def check_enough(queries: Sequence[Labelled]) -> None:
+    """Raises TrainingError where there are too few queries."""
+    if len(queries) < FEWEST:
+        raise TrainingError(f"{len(queries)} labelled queries: at least {FEWEST} are needed")
+
+
+def outline(queries: Sequence[Labelled]) -> Iterator[str]:
+    """What a training on these queries would read, and about how long it would take."""
+    spans = Counter(kind for one in queries for _, _, kind in one.spans)
+    yield f"{len(queries):,} queries, {spans.total():,} spans of {len(spans)} types"
+    yield from (f"  {kind}: {count:,}" for kind, count in spans.most_common())
+    minutes = (_SECONDS_READING + _SECONDS * len(queries)) / 60
+    yield f"About {minutes:.1f} minutes of training on one core."
+
+
+def write_spans(
+    queries: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    threads: int = 0,
+    known: NDArray[np.float32] | None = None,
+) -> SpansInfo:
+    """Train on the queries of a file and write into `out`; what the tagger says of itself.
+
+    `known` is as for `train_spans`, read from the shipped encoder if left out.
+
+    Raises:
+        CatalogError: the queries cannot be read.
+        TrainingError: there are too few.
+    """
+    from indexer.train.spans_model import read_vocabulary  # noqa: PLC0415 - torch is slow to load
+
+    labelled = read_labelled(queries)
+    check_enough(labelled)
+    began = monotonic()
+    if known is None:
+        known = read_vocabulary(SHIPPED_ENCODER, threads)
+    tagger = train_spans(labelled, name=out.name, seed=seed, known=known)
+    provenance = {
+        "queries": f"{len(labelled):,}",
+        "file": FileEntry.of(queries).sha256,
+        "seed": str(seed),
+        "trained": f"{datetime.now(UTC):%Y-%m-%d}, {(monotonic() - began) / 60:.0f} minutes",
+    }
+    info = tagger.info.model_copy(update={"provenance": provenance})
+    aside = out.with_name(out.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_spans(aside, info, tagger.weights)
+    (aside / "README.md").write_text(_card(info, aside, labelled), encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    aside.rename(out)
+    return info
+
+
+def _card(info: SpansInfo, folder: Path, queries: Sequence[Labelled]) -> str:
+    """The model card (Mitchell et al. 2019)."""
+    learnt = info.provenance
+    spans = Counter(kind for one in queries for _, _, kind in one.spans)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in spans.most_common())
+    files = {name: FileEntry.of(folder / name) for name in (WEIGHTS_FILE, INFO_FILE)}
+    rows = "\n".join(
+        f"| {name} | {one.size:,} bytes, {one.sha256} |" for name, one in files.items()
+    )
+    return f"""# {info.name}, span tagger of daogou
+
+Reads which words of a query name the product, its maker, a colour, a size, and so on. Read by
+`daogou serve` and `daogou search`: its spans are looked up in the catalog's own values.
+
+## What it is
+
+| | |
+|---|---|
+| model | linear-chain conditional random field over a window of {2 * info.window + 1} words |
+| a word is | the mean of its character n-grams (hashed) and of its WordPieces |
+| types | {", ".join(info.types)} |
+| tokenizer, SHA-256 | {info.tokenizer} |
+
+## Where it comes from
+
+| | |
+|---|---|
+| base | the WordPieces of daogou-encoder-1 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0) |
+| queries | {learnt["queries"]} labelled, SHA-256 {learnt["file"]} |
+| spans | {kinds} |
+| trained | {learnt["trained"]}, seed {learnt["seed"]} |
+| repeat | daogou train spans --queries FILE --out DIR --seed {learnt["seed"]} |
+
+## Files
+
+| | |
+|---|---|
+{rows}
+
+## Limits
+
+It reads English shopping queries in the types it was shown, at most 64 words of each. What it says
+of a word is a guess until the catalog's values confirm it: nothing it says alone becomes a filter.
+What its base learned from its training text, unfairness included, it kept. Measure it with
+`daogou evaluate spans --queries FILE`.
+"""

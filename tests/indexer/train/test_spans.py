@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from daogou import app
+from engine.errors import CatalogError, TrainingError
+from engine.guide.spans import load_spans
+from indexer.train.spans import folds, read_labelled, write_spans
+
+MAKERS = ("aurio", "emberly", "tarrowby", "loomwell", "ridgeline", "simple")
+COLOURS = ("red", "blue", "green", "black", "white")
+THINGS = (("kettle",), ("travel", "mug"), ("tent", "pegs"), ("belt",), ("desk", "fan"))
+
+
+def lines() -> list[dict[str, list[str]]]:
+    """Every maker with every thing in every colour."""
+    return [
+        {
+            "tokens": [colour, maker, *thing],
+            "labels": ["B-color", "B-creator", "B-thing", *["I-thing"] * (len(thing) - 1)],
+        }
+        for maker in MAKERS
+        for colour in COLOURS
+        for thing in THINGS
+    ]
+
+
+@pytest.fixture(scope="module")
+def known() -> NDArray[np.float32]:
+    """What an encoder might make of its vocabulary."""
+    return np.random.default_rng(3).normal(size=(30_522, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("spans") / "queries.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines())), encoding="utf-8")
+    return path
+
+
+def test_what_is_learnt_is_served_as_it_was_learnt(
+    queries: Path, known: NDArray[np.float32], tmp_path: Path
+) -> None:
+    write_spans(queries, tmp_path / "first", seed=1, known=known)
+
+    tagger = load_spans(tmp_path / "first")
+    found = [(one.type, one.text) for one in tagger.tag("blue ridgeline travel mug")]
+
+    assert found == [("color", "blue"), ("creator", "ridgeline"), ("thing", "travel mug")]
+    card = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    assert "thing 150" in card.replace("\n", " ")
+    assert "--seed 1" in card
+
+
+def test_a_dry_run_counts_and_writes_nothing(queries: Path, tmp_path: Path) -> None:
+    out = tmp_path / "spans"
+    found = CliRunner().invoke(
+        app, ["train", "spans", "--queries", str(queries), "--out", str(out), "--dry-run"]
+    )
+
+    assert found.exit_code == 0
+    assert "150 queries, 450 spans of 3 types" in found.output
+    assert not out.exists()
+
+
+def test_too_few_queries_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "few.jsonl"
+    path.write_text(json.dumps(lines()[0]), encoding="utf-8")
+
+    with pytest.raises(TrainingError, match="at least"):
+        write_spans(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "red kettle",
+        "{}",
+        '{"tokens": ["red"], "labels": []}',
+        '{"tokens": [], "labels": []}',
+        '{"tokens": ["red"], "labels": ["color"]}',
+        '{"tokens": ["red"], "labels": [1]}',
+    ],
+)
+def test_a_line_that_is_no_labelled_query_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text(f"{json.dumps(lines()[0])}\n\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(CatalogError, match="line 3"):
+        read_labelled(path)
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"none\.jsonl"):
+        read_labelled(tmp_path / "none.jsonl")
+    (tmp_path / "zip").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(CatalogError, match="zip"):
+        read_labelled(tmp_path / "zip")
+
+
+def test_the_same_words_are_on_one_side_of_a_fold(queries: Path) -> None:
+    labelled = [*read_labelled(queries), *read_labelled(queries)]
+
+    for inside, outside in folds(labelled, 3, seed=0):
+        words = {labelled[place].words for place in inside}
+        assert not any(labelled[place].words in words for place in outside)
