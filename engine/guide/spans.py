@@ -146,7 +146,8 @@ class SpanTagger:
         }
         self._grams = _table(weights, "grams")  # (rows, dim)
         self._pieces = _table(weights, "pieces")  # (vocabulary, dim)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        """Whose pieces have rows."""
         self._labels = info.labels
         begins, follows = allowed(info.labels)
         self._begins = self._weights["begin"] + begins  # (labels,)
@@ -201,7 +202,7 @@ class SpanTagger:
             known = self._known.get(read)
         if known is not None:
             return known
-        pieces = self._tokenizer.encode(read, add_special_tokens=False).ids
+        pieces = self.tokenizer.encode(read, add_special_tokens=False).ids
         grams = self._grams[grams_of(read, len(self._grams))].mean(axis=0)
         mean = self._pieces[pieces].mean(axis=0) if pieces else np.zeros_like(self._pieces[0])
         vector: Floats = np.concatenate([grams, mean])

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from daogou import app
 from engine.errors import CatalogError, TrainingError
-from engine.guide.spans import load_spans
-from indexer.train.spans import folds, read_labelled, write_spans
+from engine.guide.spans import SHIPPED_SPANS, SpanTagger, load_spans
+from indexer.train.spans import cooled, folds, read_labelled, write_spans
 
 MAKERS = ("aurio", "emberly", "tarrowby", "loomwell", "ridgeline", "simple")
 COLOURS = ("red", "blue", "green", "black", "white")
@@ -110,3 +110,13 @@ def test_the_same_words_are_on_one_side_of_a_fold(queries: Path) -> None:
     for inside, outside in folds(labelled, 3, seed=0):
         words = {labelled[place].words for place in inside}
         assert not any(labelled[place].words in words for place in outside)
+
+
+def test_a_temperature_changes_how_sure_a_tagger_is_and_no_label() -> None:
+    shipped = load_spans(SHIPPED_SPANS)
+    unsure = SpanTagger(shipped.info, cooled(shipped.weights, 3.0), shipped.tokenizer)
+
+    for query in ("black leather belt", "sony headphones", "3 piece patio set"):
+        before, after = shipped.tag_words(query.split()), unsure.tag_words(query.split())
+        assert [one[:3] for one in before] == [one[:3] for one in after]
+        assert all(later[3] < one[3] for one, later in zip(before, after, strict=True))
