@@ -26,7 +26,7 @@ from engine.products import ProductStoreBuilder
 from engine.retrieval.dense import open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.ivf import DenseInfo
-from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
+from engine.retrieval.lexical import FINGERPRINT
 from engine.retrieval.ranking import (
     SHIPPED_RANKING,
     FittedOn,
@@ -34,7 +34,7 @@ from engine.retrieval.ranking import (
     read_ranking_info,
 )
 from engine.retrieval.shelves import ShelfBuilder
-from engine.retrieval.suggestions import ASKED, SuggestionBuilder, read_asked
+from engine.retrieval.suggestions import ASKED, read_asked
 from engine.retrieval.suggestions import FOLDER as SUGGEST
 from engine.search import SearchEngine
 from engine.settings import Settings
@@ -47,6 +47,7 @@ from indexer.dense import write_dense
 from indexer.encode import write_vectors
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
+from indexer.texts import TextIndexes
 
 PAST_QUERIES = "past-queries"
 """What shoppers asked, among what a snapshot may have lost."""
@@ -167,14 +168,15 @@ def make_snapshot(
         ranking = adopt_ranking(staging.folder, options.ranking, models)
         started = time.perf_counter()
         asked, damaged = past_queries(options.past_queries, snapshots)
-        products = write_products(staging.folder, stream, progress, asked)
-        seconds["read"] = time.perf_counter() - started
-        if not products:
-            raise CatalogError(_nothing_left(source, rejects))
         keep = reads_kept(models)
-        lost = damaged + adopt_learnt(staging.folder, snapshots)
         before = Before.open(snapshots, models["encoder"], tokens=keep)
         with closing(before) if before else nullcontext():
+            known = None if before is None else before.snapshot
+            products = write_products(staging.folder, stream, progress, asked, known)
+            seconds["read"] = time.perf_counter() - started
+            if not products:
+                raise CatalogError(_nothing_left(source, rejects))
+            lost = damaged + adopt_learnt(staging.folder, snapshots)
             checkpoint = Checkpoint(snapshots.folder, models["encoder"], tokens=keep)
             changes = write_vectors(
                 staging.folder,
@@ -243,15 +245,6 @@ def faults_named(store: Path) -> Iterator[None]:
             f"cannot write to {store}: {reason}. What was served before still is. Free some space "
             "or mend what the message names, then index again"
         ) from error
-
-
-@contextmanager
-def keyword_faults() -> Iterator[None]:
-    """Name what the keyword index could not write: it raises ValueError on a full disk."""
-    try:
-        yield
-    except ValueError as error:
-        raise OSError(str(error)) from error
 
 
 def _nothing_left(source: str, rejects: RejectLog) -> str:
@@ -384,34 +377,35 @@ def past_queries(
 
 
 def write_products(
-    folder: Path, stream: Iterable[Product], progress: Progress, asked: Mapping[str, int]
+    folder: Path,
+    stream: Iterable[Product],
+    progress: Progress,
+    asked: Mapping[str, int],
+    before: Snapshot | None = None,
 ) -> int:
-    """Write all that is read of products alone, in one pass; returns the count."""
+    """Write all that is read of products alone, in one pass; returns the count.
+
+    What is made of texts alone is taken over from the snapshot before where no text differs.
+    """
     facets = FacetBuilder(folder / "facets")
     shelves = ShelfBuilder(folder / "shelves")
-    suggestions = SuggestionBuilder(folder / SUGGEST, asked)
     count = 0
     with (
         closing(ProductStoreBuilder(folder / "products.sqlite")) as store,
-        closing(LexicalBuilder(folder / "lexical")) as lexical,
+        TextIndexes(folder, asked, before) as texts,
         progress.step("Reading", None) as advance,
     ):
         for product in stream:
             row = store.add(product)
-            with keyword_faults():
-                lexical.add(row, product)
+            texts.add(row, product)
             facets.add(row, product)
             shelves.add(product.category)
-            suggestions.add(product)
             count += 1
             advance(1)
         store.finish()
-        with keyword_faults():
-            lexical.finish()
+        texts.finish()
     facets.finish()
     shelves.finish()
-    with keyword_faults():
-        suggestions.finish()
     return count
 
 

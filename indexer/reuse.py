@@ -52,7 +52,7 @@ class Before:
             snapshot: an open one.
             reusable: whether its vectors are what the new encoder would give.
         """
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self.reusable = reusable
         self.changes = Changes()
 
@@ -82,7 +82,7 @@ class Before:
             products: the next products of the new catalog.
             passages: their texts.
         """
-        store, changes = self._snapshot.products, self.changes
+        store, changes = self.snapshot.products, self.changes
         found = store.rows_of(product.id for product in products)
         known = [row for row in found if row is not None]
         before = dict(zip(known, store.fetch(known), strict=True))
@@ -105,22 +105,22 @@ class Before:
 
     def vectors(self, rows: Rows) -> NDArray[np.float16]:
         """The vectors of these rows, shape (rows, dim)."""
-        return self._snapshot.vectors[rows]
+        return self.snapshot.vectors[rows]
 
     def tokens(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """The kept tokens of a row: see `Passages.kept`."""
-        return self._snapshot.passages.kept(row)
+        return self.snapshot.passages.kept(row)
 
     def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""
         changes = self.changes
         matched = changes.changed + changes.updated + changes.kept
-        changes.removed = len(self._snapshot) - matched
+        changes.removed = len(self.snapshot) - matched
         return changes
 
     def close(self) -> None:
         """Close the files."""
-        self._snapshot.products.close()
+        self.snapshot.products.close()
 
 
 def same(one: Product, other: Product) -> bool:

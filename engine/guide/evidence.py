@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -233,9 +234,9 @@ def load_evidence(folder: Path) -> EvidenceRanker:
     path = folder / INFO_FILE
     try:
         info = EvidenceInfo.model_validate_json(path.read_bytes())
-        with np.load(folder / WEIGHTS_FILE) as arrays:
+        with (folder / WEIGHTS_FILE).open("rb") as file, np.load(file) as arrays:
             weights = dict(arrays)
-    except (OSError, ValidationError, ValueError) as error:
+    except (OSError, ValidationError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"{folder} holds no evidence ranker that can be read. {_CURE}") from error
     if info.features != FEATURES:
         raise ModelError(f"{path} reads features that this daogou does not compute. {_CURE}")

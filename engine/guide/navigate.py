@@ -148,11 +148,11 @@ class Navigator:
         if not shelves.named or not result.best:
             return []
         found = shelves.where(result.best)
+        standing = {one.path: many for one, many in found}
         deeper = {
             one.path[:-1]
             for one, many in found
-            for other, all_of_it in found
-            if other.path == one.path[:-1] and many >= _MOST_OF_PARENT * all_of_it
+            if many >= _MOST_OF_PARENT * standing.get(one.path[:-1], len(result.best) + many)
         }
         near = [
             NearShelf(one, many)

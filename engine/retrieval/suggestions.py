@@ -79,6 +79,15 @@ class _Entry:
     weight: int
 
 
+def is_current(folder: Path) -> bool:
+    """Whether suggestions lie there, of the version that this daogou writes."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get("version") == _VERSION
+
+
 class SuggestionBuilder:
     """Collects what may be suggested, product by product, and writes it; memory is bounded."""
 

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.guide.guide import ShoppingGuide
+from engine.manifest import read_manifest
+from engine.types import Product
+from indexer import texts
+from indexer.build import IndexOptions, IndexReport, index_catalog
+from tests.shop import PRODUCTS, write_catalog
+
+BARE = IndexOptions(ranking=None, reranker=None)
+CHEAPER = tuple(replace(product, price=1.0, in_stock=True) for product in PRODUCTS)
+
+
+def index(folder: Path, products: Sequence[Product], options: IndexOptions = BARE) -> IndexReport:
+    folder.mkdir(exist_ok=True)
+    write_catalog(folder / "catalog.jsonl", products)
+    return index_catalog(folder / "catalog.jsonl", folder / "store", options)
+
+
+def answers(folder: Path) -> list[object]:
+    guide = ShoppingGuide.open(folder / "store")
+    found: list[object] = [
+        [(hit.product.id, hit.score) for hit in guide.search(text).hits]
+        for text in ("kettle", "belt without buckle", "renamed", "保温杯", "tent pegs")
+    ]
+    return [*found, guide.suggest("ket"), guide.suggest("ten")]
+
+
+def shared(report: IndexReport) -> set[str]:
+    """Parts of which every file is the very one of the snapshot before."""
+    names = list(read_manifest(report.folder).files)
+    new = {name for name in names if (report.folder / name).stat().st_nlink == 1}
+    return {name.split("/")[0] for name in names} - {name.split("/")[0] for name in new}
+
+
+def test_where_no_text_differs_nothing_of_texts_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(tmp_path / "shop", PRODUCTS)
+    monkeypatch.setattr(texts, "LexicalBuilder", None)  # would fail
+    report = index(tmp_path / "shop", CHEAPER)
+    assert report.changes.encoded == 0
+    assert {"lexical", "suggest", "vectors.npy"} <= shared(report)
+    monkeypatch.undo()
+    index(tmp_path / "fresh", CHEAPER)
+    assert answers(tmp_path / "shop") == answers(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (*CHEAPER[:5], replace(CHEAPER[5], title="Renamed"), *CHEAPER[6:]),
+        (*CHEAPER[:-1], Product("n1", "Renamed New Kettle")),
+        CHEAPER[:-1],
+        (replace(CHEAPER[0], attributes={"capacity_l": True}), *CHEAPER[1:]),
+    ],
+    ids=["changed", "replaced", "removed", "true for 1"],
+)
+def test_where_any_differs_it_is_as_if_made_anew(tmp_path: Path, after: Sequence[Product]) -> None:
+    index(tmp_path / "shop", PRODUCTS)
+    report = index(tmp_path / "shop", after)
+    assert "lexical" not in shared(report)
+    index(tmp_path / "fresh", after)
+    assert answers(tmp_path / "shop") == answers(tmp_path / "fresh")
+
+
+def test_other_past_queries_and_damage_are_seen(tmp_path: Path) -> None:
+    first = index(tmp_path / "shop", PRODUCTS)
+    asked = tmp_path / "asked.txt"
+    asked.write_text("kettle\nkettle\n", encoding="utf-8")
+    second = index(tmp_path / "shop", CHEAPER, replace(BARE, past_queries=asked))
+    assert "suggest" not in shared(second)
+    path = next(path for path in (second.folder / "lexical").iterdir() if path.stat().st_size > 50)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+    third = index(tmp_path / "shop", PRODUCTS)
+    assert "lexical" not in shared(third)
+    assert answers(tmp_path / "shop")
+    assert first.products == third.products
