@@ -78,6 +78,15 @@ class Snapshot:
             if other.manifest.models.get(kind) == entry and kind in vars(other):
                 vars(self)[kind] = vars(other)[kind]
 
+    def share_encoder(self, encoder: Encoder) -> None:
+        """Use an encoder that is loaded, where it is the snapshot's own.
+
+        Raises:
+            ModelError: it is another one.
+        """
+        self._check_model("encoder", encoder.fingerprint)
+        vars(self)["encoder"] = encoder
+
     @property
     def id(self) -> str:
         """Name of the snapshot in its store."""

@@ -20,9 +20,10 @@ from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
 from engine.models.encoder import SHIPPED_ENCODER
-from engine.models.folder import ModelInfo, RerankerInfo, read_model_info
+from engine.models.folder import EncoderInfo, ModelInfo, RerankerInfo, read_model_info
 from engine.models.reranker import SHIPPED_RERANKER
 from engine.products import ProductStoreBuilder
+from engine.protocols import Encoder
 from engine.retrieval.dense import open_vectors
 from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.ivf import DenseInfo
@@ -44,7 +45,7 @@ from engine.types import Product, Stage
 from indexer.catalog import RejectLog, read_catalog
 from indexer.checkpoint import Checkpoint
 from indexer.dense import write_dense
-from indexer.encode import write_vectors
+from indexer.encode import ENCODE_CHUNK, PassageReader, write_vectors
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
 from indexer.texts import TextIndexes
@@ -178,15 +179,14 @@ def make_snapshot(
                 raise CatalogError(_nothing_left(source, rejects))
             lost = damaged + adopt_learnt(staging.folder, snapshots)
             checkpoint = Checkpoint(snapshots.folder, models["encoder"], tokens=keep)
-            changes = write_vectors(
-                staging.folder,
-                products,
-                options.threads,
-                progress,
+            reader = PassageReader(
+                staging.folder / "models" / "encoder",
+                encoder_of(models),
+                checkpoint if products > ENCODE_CHUNK else None,
                 keep=keep,
-                before=before,
-                checkpoint=checkpoint,
+                threads=options.threads,
             )
+            changes = write_vectors(staging.folder, products, reader, progress, before)
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         dense = write_dense(
             staging.folder,
@@ -201,7 +201,7 @@ def make_snapshot(
             staging, models, ranking,
             source=source, products=products, rejected=rejected + rejects.total,
         )  # fmt: skip
-        smoke_test(staging.folder, manifest, options.threads)
+        smoke_test(staging.folder, manifest, options.threads, encoder=reader.loaded)
         folder = snapshots.publish(staging, manifest)
         checkpoint.clear()
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
@@ -342,6 +342,18 @@ def model_entry(info: ModelInfo) -> ModelEntry:
     return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
 
 
+def encoder_of(models: Mapping[str, ModelInfo]) -> EncoderInfo:
+    """What the encoder among the models says of itself.
+
+    Raises:
+        ModelError: there is none.
+    """
+    info = models.get("encoder")
+    if not isinstance(info, EncoderInfo):
+        raise ModelError("a snapshot needs an encoder. Name one: --encoder DIR")
+    return info
+
+
 def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
     """Whether a reranker reads what the encoder makes of passages."""
     reranker = models.get("reranker")
@@ -436,14 +448,25 @@ def describe(
     )
 
 
-def smoke_test(folder: Path, manifest: Manifest, threads: int, stage: Stage = Stage.FUSED) -> None:
+def smoke_test(
+    folder: Path,
+    manifest: Manifest,
+    threads: int,
+    stage: Stage = Stage.FUSED,
+    *,
+    encoder: Encoder | None = None,
+) -> None:
     """Open the staged snapshot and search it up to `stage`, before a shopper does.
+
+    With its encoder, where that was loaded from there already.
 
     Raises:
         SnapshotDamagedError: parts disagree on how many products there are, vectors are not of unit
             length, or a search finds nothing.
     """
     snapshot = Snapshot(folder, manifest, threads=threads)
+    if encoder is not None:
+        snapshot.share_encoder(encoder)
     parts = [len(snapshot.products), len(snapshot.vectors), len(snapshot.id_rank)]
     if (folder / "passages").exists():
         parts.append(len(snapshot.passages))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.encoder import TransformerEncoder, load_encoder
+from engine.models.folder import EncoderInfo
 from engine.models.tokens import quantise
 from engine.products import ProductStore
 from engine.retrieval.dense import create_vectors
@@ -26,26 +27,21 @@ ENCODE_CHUNK = 2_048
 def write_vectors(
     folder: Path,
     count: int,
-    threads: int,
+    reader: PassageReader,
     progress: Progress,
-    *,
-    keep: bool,
     before: Before | None = None,
-    checkpoint: Checkpoint | None = None,
 ) -> Changes:
     """Write every passage's vector in row order; how the catalog differs from what was served.
 
     Only passages that neither the snapshot before nor the checkpoint has are encoded, a chunk at a
-    time. With `keep`, what the encoder made of each token is kept for the reranker.
+    time. What the encoder made of each token is kept for the reranker where the reader keeps it.
     """
-    encoder = load_encoder(folder / "models" / "encoder", threads=threads, tokens=keep)
-    reader = _Reader(encoder, checkpoint if count > ENCODE_CHUNK else None, keep=keep)
     products = ProductStore(folder / "products.sqlite")
     np.save(folder / "id_rank.npy", products.id_rank())
-    vectors = create_vectors(folder / "vectors.npy", count, encoder.dim)
+    vectors = create_vectors(folder / "vectors.npy", count, reader.dim)
     with (
         closing(products),
-        PassageBuilder(folder / "passages") if keep else nullcontext() as kept,
+        PassageBuilder(folder / "passages") if reader.keep else nullcontext() as kept,
         progress.step("Encoding", count) as advance,
     ):
         for start in range(0, count, ENCODE_CHUNK):
@@ -54,7 +50,7 @@ def write_vectors(
             passages = [passage(product) for product in chunk]
             known = np.full(len(rows), -1) if before is None else before.rows(chunk, passages)
             fresh = np.flatnonzero(known < 0)
-            encoded = np.empty((len(rows), encoder.dim), dtype=np.float16)
+            encoded = np.empty((len(rows), reader.dim), dtype=np.float16)
             if before is not None and len(fresh) < len(rows):
                 encoded[known >= 0] = before.vectors(known[known >= 0])
             encoded[fresh], tokens = reader.read([passages[place] for place in fresh])
@@ -75,20 +71,38 @@ def write_vectors(
     return changes
 
 
-class _Reader:
+class PassageReader:
     """Encodes texts, those alone that a run before did not."""
 
     def __init__(
-        self, encoder: TransformerEncoder, checkpoint: Checkpoint | None, *, keep: bool
+        self,
+        folder: Path,
+        info: EncoderInfo,
+        checkpoint: Checkpoint | None,
+        *,
+        keep: bool,
+        threads: int,
     ) -> None:
-        self._encoder = encoder
-        self._checkpoint = checkpoint
-        self._keep = keep
+        """Prepare; the model is loaded for the first text that has to be encoded.
+
+        Args:
+            folder: the encoder's.
+            info: what it says of itself.
+            checkpoint: what a run that was stopped has encoded.
+            keep: whether the tokens of passages are kept.
+            threads: CPU threads; 0 takes every core.
+        """
+        self.dim = info.dim
+        self.keep = keep
         self.taken_up = 0
+        self.loaded: TransformerEncoder | None = None
+        self._folder = folder
+        self._checkpoint = checkpoint
+        self._threads = threads
 
     def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         """Vectors of the texts, (n, dim), and their tokens where those are kept."""
-        if self._checkpoint is None:
+        if self._checkpoint is None or not texts:
             return self._encode(texts)
         taken = self._checkpoint.take(texts)
         self.taken_up += len(taken.places)
@@ -98,14 +112,18 @@ class _Reader:
         self._checkpoint.add(asked, vectors, tokens)
         if not len(taken.places):
             return vectors, tokens
-        every = np.empty((len(texts), self._encoder.dim), dtype=np.float16)
+        every = np.empty((len(texts), self.dim), dtype=np.float16)
         every[taken.places], every[rest] = taken.vectors, vectors
         placed = dict(zip(taken.places.tolist(), taken.tokens, strict=False))
         placed |= dict(zip(rest.tolist(), tokens, strict=False))
         return every, [placed[place] for place in sorted(placed)]
 
     def _encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
-        if not self._keep:
-            return self._encoder.encode_passages(texts).astype(np.float16), []
-        vectors, tokens = self._encoder.read_passages(texts)
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float16), []
+        if self.loaded is None:
+            self.loaded = load_encoder(self._folder, threads=self._threads, tokens=self.keep)
+        if not self.keep:
+            return self.loaded.encode_passages(texts).astype(np.float16), []
+        vectors, tokens = self.loaded.read_passages(texts)
         return vectors.astype(np.float16), [quantise(each) for each in tokens]

@@ -51,9 +51,10 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
     store, printed, _ = indexed
     first, _ = SnapshotStore(store).ids()
     assert printed.pop("bytes") == SnapshotStore(store).manifest(first).size
-    assert set(printed.pop("seconds")) == {"read", "encode", "publish"}
+    assert set(printed.pop("seconds")) == {"read", "encode", "index", "publish"}
     assert printed.pop("changes") == {
         "added": 12, "changed": 0, "updated": 0, "kept": 0, "removed": 0, "encoded": 12,
+        "taken_up": 0,
     }  # fmt: skip
     assert printed == {
         "snapshot": first,
@@ -62,6 +63,7 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
         "rejected": 0,
         "rejects_by_reason": {},
         "rejects_file": None,
+        "dense": None,
         "lost": [],
     }
 

@@ -57,10 +57,9 @@ def test_where_no_text_differs_nothing_of_texts_is_written_again(
     [
         (*CHEAPER[:5], replace(CHEAPER[5], title="Renamed"), *CHEAPER[6:]),
         (*CHEAPER[:-1], Product("n1", "Renamed New Kettle")),
-        CHEAPER[:-1],
         (replace(CHEAPER[0], attributes={"capacity_l": True}), *CHEAPER[1:]),
     ],
-    ids=["changed", "replaced", "removed", "true for 1"],
+    ids=["changed", "replaced", "true for 1"],
 )
 def test_where_any_differs_it_is_as_if_made_anew(tmp_path: Path, after: Sequence[Product]) -> None:
     index(tmp_path / "shop", PRODUCTS)
