@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any
 
 from engine.errors import SnapshotDamagedError
@@ -25,14 +26,15 @@ class ReadOnlyDatabase:
     pruned snapshot is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, beside: Mapping[str, Path] = MappingProxyType({})) -> None:
+        """Open a file, and others whose tables are named `NAME.table`."""
         self._path = path
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self.close = weakref.finalize(self, _close_all, self._idle)
         """Close every connection; happens by itself when the last user is gone."""
         for _ in range(CONNECTIONS):
             with self._damage_named():
-                self._idle.put(_connect(path))
+                self._idle.put(_connect(path, beside))
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         """Every row of one query.
@@ -76,13 +78,20 @@ class ReadOnlyDatabase:
             ) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that has really opened the file: SQLite waits for the first query to do so."""
-    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+def _connect(path: Path, beside: Mapping[str, Path]) -> sqlite3.Connection:
+    """A connection that has really opened the files: SQLite waits for the first query to do so."""
+    connection = sqlite3.connect(address(path), uri=True, check_same_thread=False)
+    for name, other in beside.items():
+        connection.execute(f"ATTACH ? AS {name}", (address(other),))
     connection.execute("PRAGMA mmap_size = 1099511627776")
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    for name in ("main", *beside):
+        connection.execute(f"SELECT count(*) FROM {name}.sqlite_master").fetchone()  # noqa: S608 - ours
     return connection
+
+
+def address(path: Path) -> str:
+    """How SQLite is told to read a file that nobody writes any more."""
+    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
 
 
 def _close_all(connections: SimpleQueue[sqlite3.Connection]) -> None:
@@ -96,7 +105,7 @@ def create(path: Path, schema: str) -> sqlite3.Connection:
 
     No journal: files are fsynced whole when the snapshot is published, and thrown away before that.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path.absolute().as_uri(), uri=True, isolation_level=None)
     connection.executescript(
         f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {schema} BEGIN;"
     )

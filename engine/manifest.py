@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,7 +18,7 @@ from engine.errors import (
     SnapshotSchemaError,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a snapshot written before can no longer be read."""
 
 MANIFEST = "manifest.json"
@@ -66,13 +67,19 @@ class Manifest(BaseModel):
         return sum(entry.size for entry in self.files.values())
 
 
-def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Size and checksum of every file below the folder, by relative path."""
+def describe_files(
+    folder: Path, known: Mapping[str, FileEntry] = MappingProxyType({})
+) -> dict[str, FileEntry]:
+    """Size and checksum of every file below the folder, by relative path.
+
+    Those that are `known` are not read again.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
     return {
-        path.relative_to(folder).as_posix(): FileEntry.of(path)
-        for path in paths
-        if path.name not in {MANIFEST, CHECKSUM} or path.parent != folder
+        name: known[name] if name in known else FileEntry.of(path)
+        for name, path in names.items()
+        if name not in {MANIFEST, CHECKSUM}
     }
 
 
@@ -150,11 +157,14 @@ def _check_schema(folder: Path, content: bytes) -> None:
         )
 
 
-def damages(folder: Path, manifest: Manifest, *, every_byte: bool) -> Iterator[str]:
+def damages(
+    folder: Path, manifest: Manifest, *, every_byte: bool, verified: Container[str] = ()
+) -> Iterator[str]:
     """What is wrong with the files, one sentence each; nothing when all is well.
 
     Sizes are always compared, checksums for files up to `SMALL_FILE`, or for all with `every_byte`,
-    which also names files that do not belong: they are no reason to stop serving.
+    which also names files that do not belong: they are no reason to stop serving. Of those that
+    were `verified` just now, only sizes are.
     """
     if every_byte:
         present = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
@@ -167,19 +177,23 @@ def damages(folder: Path, manifest: Manifest, *, every_byte: bool) -> Iterator[s
             size = path.stat().st_size
             if size != entry.size:
                 yield f"{name} has {size:,} bytes instead of {entry.size:,}"
+            elif name in verified:
+                continue
             elif (every_byte or size <= SMALL_FILE) and sha256_of(path) != entry.sha256:
                 yield f"{name} was altered"
         except OSError as error:
             yield f"{name} cannot be read: {error.strerror}"
 
 
-def check_files(folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
-    """Compare the files with the manifest.
+def check_files(
+    folder: Path, manifest: Manifest, *, every_byte: bool, verified: Container[str] = ()
+) -> None:
+    """Compare the files with the manifest, as `damages` does.
 
     Raises:
         SnapshotDamagedError: names up to five damaged files.
     """
-    found = list(damages(folder, manifest, every_byte=every_byte))
+    found = list(damages(folder, manifest, every_byte=every_byte, verified=verified))
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise SnapshotDamagedError(

@@ -2,16 +2,19 @@
 
 manifest.json      what is inside: schema, models, counts, size and SHA-256 of every file
 manifest.sha256    the manifest's own checksum, in the form `sha256sum -c` reads
-products.sqlite    the products, by row
+products.sqlite    the products' texts, by row
+offers.sqlite      their prices, ratings, stock and the like
 id_rank.npy        int32 (products,): the product id's place in ascending order
 vectors.npy        float16 (products, dim): the truth that dense indexes are derived from
 dense/             an approximate index of them, of a large catalog
 lexical/           the keyword index
-facets/            what filters read
+facets/            what filters read, of texts and of offers
 shelves/           where in the categories each product stands
 models/encoder/    the serving model the vectors were made with, and its tokenizer
 models/reranker/   the cross-encoder, where the shop has one
 suggest/           phrases and words of the catalog, to complete and to spell by
+records/           what was read of each product's texts, for the next snapshot to take over
+sources.npy        uint64 (products, 2): digests of the catalog rows that the texts are from
 passages/          what the encoder made of each passage, where the reranker reads that
 ranking/           the learned final ranking, where one was trained
 """
@@ -103,7 +106,7 @@ class Snapshot:
     @cached_property
     def products(self) -> ProductStore:
         """Products by row and by id."""
-        return ProductStore(self.folder / "products.sqlite")
+        return ProductStore(self.folder)
 
     @cached_property
     def id_rank(self) -> NDArray[np.int32]:

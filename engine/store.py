@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,20 +153,28 @@ class SnapshotStore:
             parent = None
         return Staging(folder, name, parent)
 
-    def publish(self, staging: Staging, manifest: Manifest) -> Path:
+    def publish(self, staging: Staging, manifest: Manifest, verified: Collection[str] = ()) -> Path:
         """Check every byte, make it durable, and serve it from now on. Returns its folder.
 
         Files the parent holds with the same content are hard-linked to it. Killed at any
         moment, the store serves either what it served before or all of this.
 
+        Args:
+            staging: where it was built.
+            manifest: what it holds.
+            verified: files that are the parent's own, every byte of them read just now.
+
         Raises:
             SnapshotDamagedError: a staged file is not what the manifest says.
         """
-        self._link_unchanged(staging, manifest)
+        self._link_unchanged(staging, manifest, verified)
         write_manifest(staging.folder, manifest)
-        check_files(staging.folder, read_manifest(staging.folder), every_byte=True)
+        check_files(
+            staging.folder, read_manifest(staging.folder), every_byte=True, verified=verified
+        )
         for path in [*staging.folder.rglob("*"), staging.folder]:
-            _fsync(path)
+            if path.relative_to(staging.folder).as_posix() not in verified:
+                _fsync(path)
         self._snapshots.mkdir(exist_ok=True)
         target = self.path(staging.id)
         staging.folder.rename(target)
@@ -179,7 +187,9 @@ class SnapshotStore:
         shutil.rmtree(self._staging, ignore_errors=True)
         return target
 
-    def _link_unchanged(self, staging: Staging, manifest: Manifest) -> None:
+    def _link_unchanged(
+        self, staging: Staging, manifest: Manifest, verified: Collection[str]
+    ) -> None:
         """Replace staged files by hard links where the parent holds the same bytes."""
         if staging.parent is None:
             return
@@ -188,6 +198,8 @@ class SnapshotStore:
         except SnapshotError:
             return  # a damaged or older parent has nothing to share
         for name, entry in manifest.files.items():
+            if name in verified:
+                continue
             source = self.path(staging.parent) / name
             # Damage must not pass to the next snapshot.
             if before.files.get(name) == entry and entry.is_at(source):

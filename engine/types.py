@@ -42,6 +42,20 @@ class Stage(StrEnum):
     RERANKED = "reranked"
 
 
+OFFER_FIELDS = (
+    "price",
+    "currency",
+    "image",
+    "url",
+    "rating",
+    "rating_count",
+    "in_stock",
+    "created_at",
+)
+"""Fields of `Product` that say what a shop makes of it, and change by the minute. All others are
+its texts, which change seldom: models, keyword search and shelves read them alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """One row of a catalog, typed. Text fields are empty, never None, where nothing was given."""

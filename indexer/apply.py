@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CatalogError, SnapshotNotFoundError
 from engine.manifest import Manifest, check_files
-from engine.products import ProductStore
+from engine.products import ProductStore, offer_of, texts_of
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Product
 from indexer.build import IndexOptions, IndexReport, make_snapshot, reject_log
 from indexer.catalog import RejectLog, read_changes
+from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
 from indexer.progress import Progress, Silent
-from indexer.reuse import Changes, same
+from indexer.reuse import Changes
 
 REJECTS = "rejects-apply.jsonl"
 """Where the rows that cannot be used are listed: the list of the whole catalog's run stays."""
@@ -58,10 +59,13 @@ def apply_changes(
         with closing(current.products):
             # All of it is written anew: damage would be described as if it belonged there.
             check_files(current.folder, current.manifest, every_byte=True)
-            wanted: dict[str, Product | None] = {}
+            wanted: dict[str, Fresh | None] = {}
             read = read_changes(changes, mapping=options.mapping, rejects=rejects, exclude=store)
             for record in read:
-                wanted[record.id] = record if isinstance(record, Product) else None
+                if isinstance(record, Fresh):
+                    wanted[record.product.id] = record
+                else:
+                    wanted[record.id] = None
             left = _left(current.products, wanted)
             if left is None:
                 return _unchanged(current, rejects)
@@ -72,7 +76,7 @@ def apply_changes(
                 )
             return make_snapshot(
                 snapshots,
-                _merged(current.products, wanted),
+                lambda known: _merged(current, wanted, known),
                 current.manifest.source,
                 _with_models_of(current, options),
                 rejects=rejects,
@@ -81,7 +85,7 @@ def apply_changes(
             )
 
 
-def _left(store: ProductStore, wanted: Mapping[str, Product | None]) -> int | None:
+def _left(store: ProductStore, wanted: Mapping[str, Fresh | None]) -> int | None:
     """How many products there would be; None where nothing would be another than it is."""
     left, differs, ids = len(store), False, list(wanted)
     for start in range(0, len(ids), 1_000):
@@ -93,19 +97,32 @@ def _left(store: ProductStore, wanted: Mapping[str, Product | None]) -> int | No
             new, old = wanted[product_id], None if row is None else before[row]
             left += (new is not None) - (old is not None)
             if new is None or old is None:
-                differs |= new is not old
+                differs |= (new is None) != (old is None)
             else:
-                differs |= not same(new, old)
+                differs |= _json(new.product) != _json(old)
     return left if differs else None
 
 
-def _merged(before: Iterable[Product], wanted: Mapping[str, Product | None]) -> Iterator[Product]:
+def _json(product: Product) -> tuple[str, str]:
+    """All of a product as it is stored: unlike for `==`, true is not 1."""
+    return texts_of(product), offer_of(product.to_dict())
+
+
+def _merged(
+    current: Snapshot, wanted: Mapping[str, Fresh | None], known: KnownRows | None
+) -> Iterator[Entry]:
     """The products before, replaced in place or left out, then those that are new."""
     left = dict(wanted)
-    for product in before:
-        changed = left.pop(product.id, product)
-        if changed is not None:
-            yield changed
+    for row, product_id in enumerate(current.products.ids()):
+        if product_id in left:
+            changed = left.pop(product_id)
+            if changed is not None:
+                yield changed
+        elif known is None:
+            (product,) = current.products.fetch([row])
+            yield Fresh(product)
+        else:
+            yield Known(product_id, row, None, known.digest(row))
     yield from (product for product in left.values() if product is not None)
 
 

@@ -6,8 +6,8 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,40 +15,48 @@ from pathlib import Path
 import numpy as np
 
 from engine import clock
-from engine.errors import CatalogError, ModelError, SnapshotDamagedError, SnapshotError
+from engine.checksums import FileEntry
+from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
 from engine.models.encoder import SHIPPED_ENCODER
-from engine.models.folder import EncoderInfo, ModelInfo, RerankerInfo, read_model_info
+from engine.models.folder import ModelInfo
 from engine.models.reranker import SHIPPED_RERANKER
-from engine.products import ProductStoreBuilder
 from engine.protocols import Encoder
 from engine.retrieval.dense import open_vectors
-from engine.retrieval.facets import FacetBuilder
 from engine.retrieval.ivf import DenseInfo
 from engine.retrieval.lexical import FINGERPRINT
-from engine.retrieval.ranking import (
-    SHIPPED_RANKING,
-    FittedOn,
-    RankingInfo,
-    read_ranking_info,
-)
-from engine.retrieval.shelves import ShelfBuilder
+from engine.retrieval.ranking import SHIPPED_RANKING
 from engine.retrieval.suggestions import ASKED, read_asked
 from engine.retrieval.suggestions import FOLDER as SUGGEST
 from engine.search import SearchEngine
 from engine.settings import Settings
-from engine.snapshot import Snapshot, check_ranking
+from engine.snapshot import Snapshot
 from engine.store import SnapshotStore, Staging
-from engine.types import Product, Stage
-from indexer.catalog import RejectLog, read_catalog
+from engine.types import Hit, Stage
+from indexer.catalog import RejectLog, read_entries
+from indexer.catalog.entries import Entry, KnownRows
 from indexer.checkpoint import Checkpoint
 from indexer.dense import write_dense
-from indexer.encode import ENCODE_CHUNK, PassageReader, write_vectors
+from indexer.encode import (
+    ENCODE_CHUNK,
+    PASSAGES,
+    VECTORS,
+    PassageReader,
+    write_vectors,
+)
+from indexer.models import (
+    adopt_models,
+    adopt_ranking,
+    choose_models,
+    encoder_of,
+    model_entry,
+    reads_kept,
+)
+from indexer.products import write_products
 from indexer.progress import Progress, Silent
-from indexer.reuse import Before, Changes
-from indexer.texts import TextIndexes
+from indexer.reuse import Before, Changes, Origins
 
 PAST_QUERIES = "past-queries"
 """What shoppers asked, among what a snapshot may have lost."""
@@ -116,21 +124,26 @@ def index_catalog(
     snapshots = SnapshotStore(store)
     with snapshots.writing(), reject_log(store, options) as rejects:
         return make_snapshot(
-            snapshots, products_of(source, store, options, rejects), str(source), options,
-            rejects=rejects, progress=progress or Silent(),
-        )  # fmt: skip
+            snapshots,
+            lambda known: entries_of(source, store, options, rejects, known),
+            str(source),
+            options,
+            rejects=rejects,
+            progress=progress or Silent(),
+        )
 
 
-def products_of(
-    source: Path, store: Path, options: IndexOptions, rejects: RejectLog
-) -> Iterator[Product]:
+def entries_of(
+    source: Path, store: Path, options: IndexOptions, rejects: RejectLog, known: KnownRows | None
+) -> Iterator[Entry]:
     """The catalog's products, read as the options say. The store may lie in its folder."""
-    return read_catalog(
+    return read_entries(
         source,
         layout=options.layout,
         mapping=options.mapping,
         rejects=rejects,
         exclude=store,
+        known=known,
     )
 
 
@@ -141,7 +154,7 @@ def reject_log(store: Path, options: IndexOptions) -> RejectLog:
 
 def make_snapshot(
     snapshots: SnapshotStore,
-    stream: Iterable[Product],
+    read: Callable[[KnownRows | None], Iterable[Entry]],
     source: str,
     options: IndexOptions,
     *,
@@ -153,7 +166,7 @@ def make_snapshot(
 
     Args:
         snapshots: the store.
-        stream: the products, in the order of their rows.
+        read: gives the products, in the order of their rows, once it is told which are known.
         source: what the catalog is called.
         options: models, ranking and threads count.
         rejects: the rows that gave no product.
@@ -164,45 +177,56 @@ def make_snapshot(
         CatalogError, SnapshotError, ModelError: as `index_catalog`.
     """
     seconds: dict[str, float] = {}
-    with faults_named(snapshots.folder), staged(snapshots) as staging:
-        models = adopt_models(staging.folder, options)
-        ranking = adopt_ranking(staging.folder, options.ranking, models)
-        started = time.perf_counter()
+    models = choose_models(options.encoder, options.reranker)
+    infos = {kind: info for kind, (_, info) in models.items()}
+    keep = reads_kept(infos)
+    with faults_named(snapshots.folder), staged(snapshots) as staging, ExitStack() as opened:
+        folder, started = staging.folder, time.perf_counter()
         asked, damaged = past_queries(options.past_queries, snapshots)
-        keep = reads_kept(models)
-        before = Before.open(snapshots, models["encoder"], tokens=keep)
-        with closing(before) if before else nullcontext():
-            known = None if before is None else before.snapshot
-            products = write_products(staging.folder, stream, progress, asked, known)
-            seconds["read"] = time.perf_counter() - started
-            if not products:
-                raise CatalogError(_nothing_left(source, rejects))
-            lost = damaged + adopt_learnt(staging.folder, snapshots)
-            checkpoint = Checkpoint(snapshots.folder, models["encoder"], tokens=keep)
-            reader = PassageReader(
-                staging.folder / "models" / "encoder",
-                encoder_of(models),
-                checkpoint if products > ENCODE_CHUNK else None,
-                keep=keep,
-                threads=options.threads,
-            )
-            changes = write_vectors(staging.folder, products, reader, progress, before)
+        before = Before.open(snapshots, infos["encoder"], tokens=keep)
+        if before is not None:
+            opened.enter_context(closing(before))
+        adopt_models(folder, models, before)
+        ranking = adopt_ranking(folder, options.ranking, infos)
+        stream = read(None if before is None else before.known)
+        products, origins = write_products(folder, stream, progress, asked, before)
+        seconds["read"] = time.perf_counter() - started
+        if not products:
+            raise CatalogError(_nothing_left(source, rejects))
+        lost = damaged + adopt_learnt(folder, snapshots)
+        checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=keep)
+        reader = PassageReader(
+            folder / "models" / "encoder",
+            encoder_of(infos),
+            checkpoint if products > ENCODE_CHUNK else None,
+            keep=keep,
+            threads=options.threads,
+        )
+        if before is not None and Origins(origins, len(before)).unmoved:
+            before.share(folder, VECTORS, *([PASSAGES] if keep else []))
+        else:
+            served = None if before is None else before.snapshot
+            write_vectors(folder, origins, reader, progress, served)
+        changes = _changes(products, before, reader)
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         dense = write_dense(
-            staging.folder,
-            snapshots,
+            folder,
+            before,
             asked,
             progress,
             min_recall=options.min_recall,
             threads=options.threads,
         )
         seconds["index"] = time.perf_counter() - started - sum(seconds.values())
+        shared = {} if before is None else before.shared(folder)
         manifest = describe(
-            staging, models, ranking,
+            staging, infos, ranking, shared,
             source=source, products=products, rejected=rejected + rejects.total,
         )  # fmt: skip
-        smoke_test(staging.folder, manifest, options.threads, encoder=reader.loaded)
-        folder = snapshots.publish(staging, manifest)
+        # Where no text was encoded the encoder is the one that is served, and need not be loaded.
+        stage = None if before is not None and reader.loaded is None else Stage.FUSED
+        smoke_test(folder, manifest, options.threads, stage, encoder=reader.loaded)
+        folder = snapshots.publish(staging, manifest, shared.keys())
         checkpoint.clear()
         seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
     return IndexReport(
@@ -218,6 +242,14 @@ def make_snapshot(
         dense=dense,
         lost=lost,
     )
+
+
+def _changes(products: int, before: Before | None, reader: PassageReader) -> Changes:
+    """How the catalog differs from what was served."""
+    changes = Changes(added=products, encoded=products) if before is None else before.total()
+    changes.encoded -= reader.taken_up
+    changes.taken_up = reader.taken_up
+    return changes
 
 
 @contextmanager
@@ -255,60 +287,6 @@ def _nothing_left(source: str, rejects: RejectLog) -> str:
     return f"every row of {source} was rejected ({reasons}). See {rejects.path}"
 
 
-def choose_models(options: IndexOptions) -> dict[str, tuple[Path, ModelInfo]]:
-    """Where the models that go into the snapshot lie, and what they say of themselves; by kind.
-
-    Raises:
-        ModelError: one is missing or damaged, or the reranker reads another encoder's tokens.
-    """
-    sources = {"encoder": options.encoder}
-    if options.reranker is not None:
-        sources["reranker"] = options.reranker
-    models = {kind: (path, read_model_info(path, kind=kind)) for kind, path in sources.items()}
-    _, encoder = models["encoder"]
-    _, reranker = models.get("reranker", (None, None))
-    if isinstance(reranker, RerankerInfo) and reranker.encoder not in {"", encoder.fingerprint}:
-        if options.reranker != SHIPPED_RERANKER:
-            raise ModelError(
-                f"the reranker {reranker.name!r} reads what another encoder than {encoder.name!r} "
-                "makes of products. Name the encoder it was exported with, or train one on this: "
-                "daogou train reranker"
-            )
-        del models["reranker"]  # nobody asked for it
-    return models
-
-
-def adopt_models(folder: Path, options: IndexOptions) -> dict[str, ModelInfo]:
-    """Copy the models into the snapshot: an index carries what it was made with."""
-    models = choose_models(options)
-    for kind, (source, _) in models.items():
-        shutil.copytree(source, folder / "models" / kind)
-    return {kind: info for kind, (_, info) in models.items()}
-
-
-def adopt_ranking(
-    folder: Path, source: Path | None, models: Mapping[str, ModelInfo]
-) -> ModelEntry | None:
-    """Copy the final ranking into the snapshot, if one is given and fits its models."""
-    if source is None:
-        return None
-    info = read_ranking_info(source)
-    reranker = models.get("reranker")
-    here = FittedOn(
-        encoder=models["encoder"].fingerprint,
-        lexical=FINGERPRINT,
-        reranker=None if reranker is None else reranker.fingerprint,
-    )
-    try:
-        check_ranking(info, here)
-    except ModelError:
-        if source == SHIPPED_RANKING:  # nobody asked for it
-            return None
-        raise
-    shutil.copytree(source, folder / "ranking")
-    return ranking_entry(info)
-
-
 def adopt_learnt(folder: Path, snapshots: SnapshotStore) -> tuple[str, ...]:
     """Take over what was published beside the snapshot that is served; the parts that are damaged.
 
@@ -330,34 +308,6 @@ def adopt_learnt(folder: Path, snapshots: SnapshotStore) -> tuple[str, ...]:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source / name, folder / name)
     return tuple(lost)
-
-
-def ranking_entry(info: RankingInfo) -> ModelEntry:
-    """What a manifest says of a final ranking."""
-    return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision="fp64")
-
-
-def model_entry(info: ModelInfo) -> ModelEntry:
-    """What a manifest says of a model."""
-    return ModelEntry(name=info.name, fingerprint=info.fingerprint, precision=info.precision)
-
-
-def encoder_of(models: Mapping[str, ModelInfo]) -> EncoderInfo:
-    """What the encoder among the models says of itself.
-
-    Raises:
-        ModelError: there is none.
-    """
-    info = models.get("encoder")
-    if not isinstance(info, EncoderInfo):
-        raise ModelError("a snapshot needs an encoder. Name one: --encoder DIR")
-    return info
-
-
-def reads_kept(models: Mapping[str, ModelInfo]) -> bool:
-    """Whether a reranker reads what the encoder makes of passages."""
-    reranker = models.get("reranker")
-    return isinstance(reranker, RerankerInfo) and bool(reranker.encoder)
 
 
 def past_queries(
@@ -388,43 +338,11 @@ def past_queries(
         ) from error
 
 
-def write_products(
-    folder: Path,
-    stream: Iterable[Product],
-    progress: Progress,
-    asked: Mapping[str, int],
-    before: Snapshot | None = None,
-) -> int:
-    """Write all that is read of products alone, in one pass; returns the count.
-
-    What is made of texts alone is taken over from the snapshot before where no text differs.
-    """
-    facets = FacetBuilder(folder / "facets")
-    shelves = ShelfBuilder(folder / "shelves")
-    count = 0
-    with (
-        closing(ProductStoreBuilder(folder / "products.sqlite")) as store,
-        TextIndexes(folder, asked, before) as texts,
-        progress.step("Reading", None) as advance,
-    ):
-        for product in stream:
-            row = store.add(product)
-            texts.add(row, product)
-            facets.add(row, product)
-            shelves.add(product.category)
-            count += 1
-            advance(1)
-        store.finish()
-        texts.finish()
-    facets.finish()
-    shelves.finish()
-    return count
-
-
 def describe(
     staging: Staging,
     models: Mapping[str, ModelInfo],
     ranking: ModelEntry | None,
+    shared: Mapping[str, FileEntry],
     *,
     source: str,
     products: int,
@@ -444,7 +362,7 @@ def describe(
         lexical_fingerprint=FINGERPRINT,
         models={kind: model_entry(info) for kind, info in models.items()},
         ranking=ranking,
-        files=describe_files(folder),
+        files=describe_files(folder, shared),
     )
 
 
@@ -452,12 +370,13 @@ def smoke_test(
     folder: Path,
     manifest: Manifest,
     threads: int,
-    stage: Stage = Stage.FUSED,
+    stage: Stage | None = Stage.FUSED,
     *,
     encoder: Encoder | None = None,
 ) -> None:
     """Open the staged snapshot and search it up to `stage`, before a shopper does.
 
+    Without a stage no model is loaded; keyword and vector search are tried alone.
     With its encoder, where that was loaded from there already.
 
     Raises:
@@ -476,8 +395,16 @@ def smoke_test(
     lengths = np.linalg.norm(snapshot.vectors[sample].astype(np.float32), axis=1)
     if not np.allclose(lengths, 1.0, atol=1e-2):
         raise SnapshotDamagedError("the encoder gave vectors that are not of unit length")
-    defaults = Settings.model_construct()  # not the environment's: those belong to who searches
-    engine = SearchEngine(snapshot, defaults)
-    if not engine.search("smoke test", stage=stage).hits:
+    if stage is None:
+        snapshot.lexical.search(["smoke test"], 1)
+        found = any(map(len, snapshot.dense.search(snapshot.vectors[:1].astype(np.float32), 1)))
+    else:
+        found = bool(_search(snapshot, stage))
+    if not found:
         raise SnapshotDamagedError("the new snapshot finds nothing. Index again")
     snapshot.products.close()
+
+
+def _search(snapshot: Snapshot, stage: Stage) -> Sequence[Hit]:
+    defaults = Settings.model_construct()  # not the environment's: those belong to who searches
+    return SearchEngine(snapshot, defaults).search("smoke test", stage=stage).hits

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from engine.arrays import open_array
-from engine.checksums import sha256_of
-from engine.errors import RecallError, SnapshotError
+from engine.errors import RecallError
 from engine.models.encoder import load_encoder
 from engine.products import ProductStore
 from engine.retrieval import ivf
 from engine.retrieval.dense import open_vectors
 from engine.retrieval.ivf import DenseInfo, IvfIndex
 from engine.snapshot import Snapshot
-from engine.store import SnapshotStore
 from engine.types import Vectors
 from indexer.progress import Progress
+from indexer.reuse import Before
 
 _QUERIES = 256
 _SEED = 1
@@ -27,7 +25,7 @@ _SEED = 1
 
 def write_dense(
     folder: Path,
-    snapshots: SnapshotStore,
+    before: Before | None,
     asked: Iterable[str],
     progress: Progress,
     *,
@@ -41,7 +39,7 @@ def write_dense(
 
     Args:
         folder: the snapshot, its products, vectors and encoder written.
-        snapshots: the store.
+        before: the snapshot before.
         asked: what shoppers asked; titles stand in for them where they are few.
         progress: where to report.
         min_recall: the least share of the 100 nearest that has to be found; 1 compares every
@@ -54,17 +52,18 @@ def write_dense(
     vectors = open_vectors(folder / "vectors.npy")
     if len(vectors) <= ivf.MOST_EXACT or min_recall >= 1:
         return None
-    before = _before(snapshots)
+    if before is not None and not before.whole(ivf.FOLDER):
+        before = None
     with progress.step("Indexing vectors", None):
         if before is not None and _is_of(before, folder / "vectors.npy"):
-            shutil.copytree(before.folder / ivf.FOLDER, folder / ivf.FOLDER)
+            before.share(folder, ivf.FOLDER)
             info = ivf.read_info(folder / ivf.FOLDER)
         else:
             index = ivf.build(
                 vectors,
                 open_array(folder / "id_rank.npy", np.int32),
                 _asked_like(folder, asked, len(vectors), threads),
-                centroids=_learnt(before, len(vectors)),
+                centroids=None if before is None else _learnt(before.snapshot, len(vectors)),
                 threads=threads,
             )
             index.save(folder / ivf.FOLDER)
@@ -78,31 +77,13 @@ def write_dense(
     return info
 
 
-def _before(snapshots: SnapshotStore) -> Snapshot | None:
-    """What is served now, where it has such an index, whole."""
-    try:
-        snapshot = Snapshot.open(snapshots.current())
-    except SnapshotError:
-        return None
-    entries = {
-        name: entry
-        for name, entry in snapshot.manifest.files.items()
-        if name.startswith(f"{ivf.FOLDER}/")
-    }
-    whole = all(sha256_of(snapshot.folder / name) == one.sha256 for name, one in entries.items())
-    return snapshot if entries and whole else None
-
-
-def _is_of(before: Snapshot, vectors: Path) -> bool:
+def _is_of(before: Before, vectors: Path) -> bool:
     """Whether these are the vectors that the snapshot before has."""
-    entry = before.manifest.files["vectors.npy"]
-    return vectors.stat().st_size == entry.size and sha256_of(vectors) == entry.sha256
+    return before.snapshot.manifest.files["vectors.npy"].is_at(vectors)
 
 
-def _learnt(before: Snapshot | None, products: int) -> Vectors | None:
+def _learnt(before: Snapshot, products: int) -> Vectors | None:
     """The centroids of the index before, where it would have as many now."""
-    if before is None:
-        return None
     info = ivf.read_info(before.folder / ivf.FOLDER)
     if info.lists != ivf.lists_for(products) or before.manifest.dim != before.vectors.shape[1]:
         return None
@@ -115,7 +96,7 @@ def _asked_like(folder: Path, asked: Iterable[str], products: int, threads: int)
     draw = np.random.default_rng(_SEED)
     texts = list(asked)
     texts = [texts[place] for place in draw.permutation(len(texts))[: _QUERIES // 2]]
-    store = ProductStore(folder / "products.sqlite")
+    store = ProductStore(folder)
     try:
         rows = draw.permutation(products)[: 2 * _QUERIES]
         titles = [product.title for product in store.fetch(rows)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,60 +16,89 @@ from engine.models.tokens import quantise
 from engine.products import ProductStore
 from engine.retrieval.dense import create_vectors
 from engine.retrieval.passages import PassageBuilder
+from engine.snapshot import Snapshot
 from engine.text import passage
 from indexer.checkpoint import Checkpoint, Kept
 from indexer.progress import Progress
-from indexer.reuse import Before, Changes
 
 ENCODE_CHUNK = 2_048
 """Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
 
 
+VECTORS, PASSAGES = "vectors.npy", "passages"
+_TAKEN_CHUNK = 65_536  # rows copied at a time
+
+
 def write_vectors(
     folder: Path,
-    count: int,
+    origins: NDArray[np.int32],
     reader: PassageReader,
     progress: Progress,
-    before: Before | None = None,
-) -> Changes:
-    """Write every passage's vector in row order; how the catalog differs from what was served.
+    before: Snapshot | None = None,
+) -> None:
+    """Write every passage's vector in row order.
 
     Only passages that neither the snapshot before nor the checkpoint has are encoded, a chunk at a
     time. What the encoder made of each token is kept for the reranker where the reader keeps it.
+
+    Args:
+        folder: of the new snapshot, its products written.
+        origins: for each row, the row before whose vector is its own; -1 where it is encoded.
+        reader: encodes.
+        progress: where to report.
+        before: the snapshot that rows are taken from.
     """
-    products = ProductStore(folder / "products.sqlite")
-    np.save(folder / "id_rank.npy", products.id_rank())
-    vectors = create_vectors(folder / "vectors.npy", count, reader.dim)
+    count = len(origins)
+    products = ProductStore(folder)
+    vectors = create_vectors(folder / VECTORS, count, reader.dim)
     with (
         closing(products),
-        PassageBuilder(folder / "passages") if reader.keep else nullcontext() as kept,
+        PassageBuilder(folder / PASSAGES) if reader.keep else nullcontext() as kept,
         progress.step("Encoding", count) as advance,
     ):
-        for start in range(0, count, ENCODE_CHUNK):
-            rows = range(start, min(start + ENCODE_CHUNK, count))
-            chunk = products.fetch(rows)
-            passages = [passage(product) for product in chunk]
-            known = np.full(len(rows), -1) if before is None else before.rows(chunk, passages)
+        for rows in _chunks(origins):
+            known = origins[rows.start : rows.stop]
             fresh = np.flatnonzero(known < 0)
+            texts = [passage(product) for product in products.fetch(rows.start + fresh)]
             encoded = np.empty((len(rows), reader.dim), dtype=np.float16)
+            encoded[fresh], tokens = reader.read(texts)
             if before is not None and len(fresh) < len(rows):
-                encoded[known >= 0] = before.vectors(known[known >= 0])
-            encoded[fresh], tokens = reader.read([passages[place] for place in fresh])
+                encoded[known >= 0] = before.vectors[known[known >= 0]]
+            vectors[rows.start : rows.stop] = encoded
             if kept is not None:
                 read = iter(tokens)
-                kept.add(
-                    next(read) if row < 0 or before is None else before.tokens(row)
-                    for row in known.tolist()
-                )
-            vectors[start : rows.stop] = encoded
+                for start, stop in _runs(known):
+                    if known[start] < 0:
+                        kept.add(next(read) for _ in range(start, stop))
+                    elif before is not None:
+                        first = int(known[start])
+                        kept.take(before.passages, first, first + stop - start)
             advance(len(rows))
         if kept is not None:
             kept.finish()
     vectors.flush()
-    changes = Changes(added=count, encoded=count) if before is None else before.total()
-    changes.encoded -= reader.taken_up
-    changes.taken_up = reader.taken_up
-    return changes
+
+
+def _chunks(origins: NDArray[np.int32]) -> Iterator[range]:
+    """The rows in pieces, each with at most `ENCODE_CHUNK` texts to encode."""
+    start, fresh = 0, np.flatnonzero(origins < 0)
+    while start < len(origins):
+        done = int(np.searchsorted(fresh, start))
+        full = done + ENCODE_CHUNK
+        stop = min(start + _TAKEN_CHUNK, len(origins))
+        if full < len(fresh):
+            stop = min(stop, int(fresh[full]))
+        yield range(start, stop)
+        start = stop
+
+
+def _runs(known: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Where rows begin and end that are all to be encoded, or stood one after another before."""
+    if not len(known):
+        return
+    step = np.where(known[:-1] < 0, known[1:] >= 0, known[1:] != known[:-1] + 1)
+    bounds = [0, *(np.flatnonzero(step) + 1).tolist(), len(known)]
+    yield from pairwise(bounds)
 
 
 class PassageReader:

@@ -14,14 +14,11 @@ from engine.errors import CatalogError
 from engine.models.encoder import load_encoder
 from engine.store import SnapshotStore
 from engine.text import passage
-from indexer.build import (
-    IndexOptions,
-    choose_models,
-    products_of,
-    reads_kept,
-)
+from indexer.build import IndexOptions, entries_of
 from indexer.catalog import RejectLog
+from indexer.catalog.entries import Entry, Fresh
 from indexer.encode import ENCODE_CHUNK
+from indexer.models import choose_models, reads_kept
 from indexer.reuse import Before, Changes
 
 T = TypeVar("T")
@@ -48,25 +45,36 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         ModelError: the encoder is missing or damaged.
     """
     options = options or IndexOptions()
-    models = {kind: info for kind, (_, info) in choose_models(options).items()}
+    chosen = choose_models(options.encoder, options.reranker)
+    models = {kind: info for kind, (_, info) in chosen.items()}
     before = Before.open(SnapshotStore(store), models["encoder"], tokens=reads_kept(models))
     products, sample = 0, list[str]()
     with (
         closing(before) if before else nullcontext(),
         RejectLog(None, strict=options.strict) as rejects,
     ):
-        for chunk in _chunks(products_of(source, store, options, rejects), ENCODE_CHUNK):
-            texts = [passage(product) for product in chunk]
+        known = None if before is None else before.known
+        for chunk in _chunks(entries_of(source, store, options, rejects, known), ENCODE_CHUNK):
             products += len(chunk)
+            encoded = chunk
             if before is not None:
-                rows = before.rows(chunk, texts)
-                texts = [text for text, row in zip(texts, rows.tolist(), strict=True) if row < 0]
-            sample += texts[: _SAMPLE - len(sample)]
+                matches = before.match(chunk)
+                encoded = [entry for entry, at in zip(chunk, matches, strict=True) if at.vector < 0]
+            sample += [_passage(entry, before) for entry in encoded[: _SAMPLE - len(sample)]]
         rejected = rejects.total
     if not products:
         raise CatalogError(f"{source} holds no products that could be indexed")
     changes = Changes(added=products, encoded=products) if before is None else before.total()
     return Plan(products, rejected, changes, _seconds(options, sample, changes.encoded))
+
+
+def _passage(entry: Entry, before: Before | None) -> str:
+    """What is encoded of a product."""
+    if isinstance(entry, Fresh):
+        return passage(entry.product)
+    if before is None:
+        raise ValueError(f"{entry.id} is known from no snapshot")
+    return passage(before.snapshot.products.fetch([entry.row])[0])
 
 
 def _seconds(options: IndexOptions, sample: list[str], texts: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,8 +20,10 @@ from engine.retrieval.ranking import read_ranking_info
 from engine.snapshot import check_ranking, fingerprints
 from engine.store import SnapshotStore, Staging
 from engine.types import Stage
-from indexer.build import faults_named, model_entry, ranking_entry, smoke_test, staged
+from indexer.build import faults_named, smoke_test, staged
+from indexer.models import model_entry, ranking_entry
 from indexer.progress import Progress, Silent
+from indexer.sharing import share
 
 _RANKING, _RERANKER = "ranking", "models/reranker"
 
@@ -204,12 +205,7 @@ def _share(source: Path, target: Path, names: list[str], progress: Progress) -> 
     """Hard-link files into another folder; copy them where the disk has no links."""
     with progress.step("Sharing", len(names)) as advance:
         for name in names:
-            path = target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source / name, path)
-            except OSError:
-                shutil.copy2(source / name, path)
+            share(source, target, [name])
             advance(1)
 
 

@@ -1,26 +1,34 @@
 """What the snapshot before knows of a catalog, so that it need not be computed again.
 
-A product is known by its id, its text by being the same, letter for letter: a price that changed
-encodes nothing.
+A product is known by its id, its texts by being the same, letter for letter: a price that changed
+reads and encodes nothing. What is taken over is verified first: damage must not pass on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checksums import sha256_of
+from engine.arrays import open_array
+from engine.checksums import FileEntry
+from engine.cores import usable_cores
 from engine.errors import SnapshotError
 from engine.models.folder import ModelInfo
+from engine.products import OFFERS, PRODUCTS, offer_of, product_of, texts_of
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.text import passage
-from engine.types import Product, Rows
+from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
+from indexer.sharing import share
 
+DIGESTS = "sources.npy"
 _COMPUTED = ("vectors.npy", "passages/")
 
 
@@ -42,19 +50,43 @@ class Changes:
     """Of those, texts that a run which was stopped had encoded already."""
 
 
+class Match(NamedTuple):
+    """What of a product is as it was; rows are those of the snapshot before, -1 for none."""
+
+    id: str
+    texts: int
+    """Row of the same texts."""
+    offer: int
+    """Row of the same offer."""
+    vector: int
+    """Row whose vector is the product's own."""
+    offer_now: str
+    """As `offer_of` gives it."""
+    texts_now: str
+    """As `texts_of` gives them; empty where `texts` has a row."""
+
+
+def unknown(entry: Fresh) -> Match:
+    """The match of a product of which nothing is known."""
+    product = entry.product
+    return Match(product.id, -1, -1, -1, offer_of(product.to_dict()), texts_of(product))
+
+
 class Before:
     """The current snapshot of a store, while the next one is made."""
 
-    def __init__(self, snapshot: Snapshot, *, reusable: bool) -> None:
+    def __init__(self, snapshot: Snapshot, damaged: set[str], *, reusable: bool) -> None:
         """Look into a snapshot.
 
         Args:
             snapshot: an open one.
+            damaged: its files that are not as they were written.
             reusable: whether its vectors are what the new encoder would give.
         """
         self.snapshot = snapshot
         self.reusable = reusable
         self.changes = Changes()
+        self._damaged = damaged
 
     @classmethod
     def open(cls, snapshots: SnapshotStore, encoder: ModelInfo, *, tokens: bool) -> Self | None:
@@ -67,55 +99,114 @@ class Before:
             snapshot = Snapshot.open(snapshots.current())
         except SnapshotError:
             return None
-        if not _whole(snapshot, ("products.sqlite",)):
+        damaged = _damaged(snapshot)
+        if damaged & {PRODUCTS, OFFERS, DIGESTS}:
             return None
         manifest = snapshot.manifest
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
         kept = not tokens or any(name.startswith(_COMPUTED[1]) for name in manifest.files)
-        return cls(snapshot, reusable=same and kept and _whole(snapshot, _COMPUTED))
+        whole = not any(name.startswith(_COMPUTED) for name in damaged)
+        return cls(snapshot, damaged, reusable=same and kept and whole)
 
-    def rows(self, products: Sequence[Product], passages: Sequence[str]) -> Rows:
-        """For each product the row whose vector is its own, -1 where it has to be encoded.
+    def __len__(self) -> int:
+        return len(self.snapshot)
+
+    @property
+    def folder(self) -> Path:
+        """Of the snapshot."""
+        return self.snapshot.folder
+
+    def files(self, *parts: str) -> list[str]:
+        """The snapshot's files that are, or lie in, one of these."""
+        folders = tuple(f"{part}/" for part in parts)
+        return [
+            name
+            for name in self.snapshot.manifest.files
+            if name in parts or name.startswith(folders)
+        ]
+
+    def whole(self, *parts: str) -> bool:
+        """Whether the snapshot has all of these parts, every byte as it was written."""
+        return all(self.files(part) for part in parts) and not self._damaged & {*self.files(*parts)}
+
+    def share(self, target: Path, *parts: str) -> None:
+        """Have another folder hold these parts too."""
+        share(self.folder, target, self.files(*parts))
+
+    def shared(self, target: Path) -> dict[str, FileEntry]:
+        """The files that another folder shares with this one, all of them whole."""
+        files = self.snapshot.manifest.files
+        return {
+            name: entry
+            for name, entry in files.items()
+            if name not in self._damaged
+            and (target / name).exists()
+            and (target / name).samefile(self.folder / name)
+        }
+
+    @cached_property
+    def digests(self) -> NDArray[np.uint64]:
+        """Of what each row's texts were read from: see `Digests`; shape (products, 2)."""
+        return open_array(self.folder / DIGESTS, np.uint64, dimensions=2)
+
+    @property
+    def known(self) -> KnownRows:
+        """The rows of a catalog that need not be read."""
+        return KnownRows(self.digests)
+
+    def match(self, entries: Sequence[Entry]) -> list[Match]:
+        """What of each product is as it was; counted in `changes`.
 
         Args:
-            products: the next products of the new catalog.
-            passages: their texts.
+            entries: the next products of the new catalog.
         """
-        store, changes = self.snapshot.products, self.changes
-        found = store.rows_of(product.id for product in products)
-        known = [row for row in found if row is not None]
-        before = dict(zip(known, store.fetch(known), strict=True))
-        rows = np.full(len(products), -1, dtype=np.int64)
-        for place, (product, text, row) in enumerate(zip(products, passages, found, strict=True)):
-            if row is None:
-                changes.added += 1
-                continue
-            if passage(before[row]) != text:
-                changes.changed += 1
-                continue
-            if self.reusable:
-                rows[place] = row
-            if same(before[row], product):
-                changes.kept += 1
+        store = self.snapshot.products
+        fresh = [entry.product.id for entry in entries if isinstance(entry, Fresh)]
+        rows = dict(zip(fresh, store.rows_of(fresh), strict=True))
+        bodies = store.bodies(row for row in rows.values() if row is not None)
+        offers = store.offers(entry.row for entry in entries if isinstance(entry, Known))
+        matches = []
+        for entry in entries:
+            if isinstance(entry, Known):
+                match = self._known(entry, offers[entry.row])
+            elif (row := rows[entry.product.id]) is None:
+                self.changes.added += 1
+                match = unknown(entry)
             else:
-                changes.updated += 1
-        changes.encoded += int((rows < 0).sum())
-        return rows
+                match = self._compared(unknown(entry), entry, row, *bodies[row])
+            self.changes.encoded += match.vector < 0
+            matches.append(match)
+        return matches
 
-    def vectors(self, rows: Rows) -> NDArray[np.float16]:
-        """The vectors of these rows, shape (rows, dim)."""
-        return self.snapshot.vectors[rows]
+    def _known(self, entry: Known, offer: str) -> Match:
+        now = offer if entry.offer is None else entry.offer
+        return self._same_texts(entry.id, entry.row, now, offer)
 
-    def tokens(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """The kept tokens of a row: see `Passages.kept`."""
-        return self.snapshot.passages.kept(row)
+    def _compared(self, now: Match, entry: Fresh, row: int, texts: str, offer: str) -> Match:
+        """A product that was read, with what stood in its row."""
+        if now.texts_now == texts:
+            return self._same_texts(now.id, row, now.offer_now, offer)
+        same = row if now.offer_now == offer else -1
+        if passage(product_of(texts, offer)) != passage(entry.product):
+            self.changes.changed += 1
+            return now._replace(offer=same)
+        self.changes.updated += 1
+        return now._replace(offer=same, vector=row if self.reusable else -1)
+
+    def _same_texts(self, product_id: str, row: int, now: str, offer: str) -> Match:
+        if now == offer:
+            self.changes.kept += 1
+        else:
+            self.changes.updated += 1
+        same = row if now == offer else -1
+        return Match(product_id, row, same, row if self.reusable else -1, now, "")
 
     def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""
         changes = self.changes
         matched = changes.changed + changes.updated + changes.kept
-        changes.removed = len(self.snapshot) - matched
+        changes.removed = len(self) - matched
         return changes
 
     def close(self) -> None:
@@ -123,18 +214,30 @@ class Before:
         self.snapshot.products.close()
 
 
-def same(one: Product, other: Product) -> bool:
-    """Whether nothing at all differs: unlike for `==`, true is not 1."""
-    return one == other and repr(one) == repr(other)
-
-
-def _whole(snapshot: Snapshot, names: tuple[str, ...]) -> bool:
-    """Whether these files are as they were written: opening checks small ones only."""
+def _damaged(snapshot: Snapshot) -> set[str]:
+    """The snapshot's files that are not as they were written: opening checks small ones only."""
     files = snapshot.manifest.files
-    looked_at = {name: entry for name, entry in files.items() if name.startswith(names)}
-    try:
-        return all(
-            sha256_of(snapshot.folder / name) == one.sha256 for name, one in looked_at.items()
-        )
-    except OSError:
-        return False
+    with ThreadPoolExecutor(usable_cores()) as threads:  # hashing leaves Python's lock
+        whole = threads.map(lambda name: files[name].is_at(snapshot.folder / name), files)
+        return {name for name, is_whole in zip(files, whole, strict=True) if not is_whole}
+
+
+class Origins:
+    """For each new row, the row before that the same part of a product stood in; -1 for none."""
+
+    def __init__(self, rows: NDArray[np.int32], before: int) -> None:
+        """Take the rows, shape (products,), and how many products there were before."""
+        self.rows = rows
+        self._before = before
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether all is where it was, and nothing else was there."""
+        return len(self.rows) == self._before and bool((self.rows == np.arange(self._before)).all())
+
+    def targets(self) -> NDArray[np.int32]:
+        """For each row before, the new one; -1 where its product has none, shape (before,)."""
+        targets = np.full(self._before, -1, dtype=np.int32)
+        taken = np.flatnonzero(self.rows >= 0)
+        targets[self.rows[taken]] = taken
+        return targets

@@ -1,74 +1,93 @@
-"""What is made of products' texts alone: the keyword index and the suggestions.
+"""All that is made of products' texts alone, but for vectors.
 
-A shop changes prices by the minute and texts by the day: where no text differs from those of the
-snapshot before, row by row, both are taken over as they are.
+Keyword index, suggestions, shelves, columns of texts, and the records of what was read of each
+product, to be read again when others have changed. Where no text differs from those of the snapshot
+before, row by row, all of it is taken over as it is.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.errors import SnapshotError
+from engine.retrieval.facets import TEXTS, FacetBuilder, text_values
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
+from engine.retrieval.shelves import ShelfBuilder
 from engine.retrieval.suggestions import FOLDER as SUGGEST
 from engine.retrieval.suggestions import SuggestionBuilder, is_current, read_asked
-from engine.snapshot import Snapshot
 from engine.types import Product
+from indexer.records import FOLDER as RECORDS
+from indexer.records import Record, RecordBuilder, Records
+from indexer.reuse import Before
 
-LEXICAL = "lexical"
+LEXICAL, SHELVES, COLUMNS = "lexical", "shelves", f"facets/{TEXTS}"
+PARTS = (LEXICAL, SUGGEST, SHELVES, COLUMNS, RECORDS)
 
 
 class TextIndexes:
-    """Writes both, product by product in row order."""
+    """Writes them, product by product in row order."""
 
     def __init__(
-        self, folder: Path, asked: Mapping[str, int], before: Snapshot | None = None
+        self, folder: Path, asked: Mapping[str, int], before: Before | None = None
     ) -> None:
         """Prepare.
 
         Args:
             folder: of the new snapshot.
             asked: what shoppers asked, by how often.
-            before: an open snapshot whose indexes may be taken over.
+            before: what may be taken over from.
         """
         self._folder = folder
-        self._suggestions = SuggestionBuilder(folder / SUGGEST, asked)
-        self._lexical: LexicalBuilder | None = None
-        self._before = before if before is not None and _usable(before, asked) else None
-        self._following = None if self._before is None else iter(self._before.products)
-        self._same = 0  # products so far whose texts are those of the row before
+        self._asked = asked
+        self._before = before
+        self._files = ExitStack()
+        self._records = None if before is None else _records(before)
+        if self._records is not None:
+            self._files.callback(self._records.close)
+        self._held: int | None = None  # rows so far whose texts are those of the same row before
+        if before is not None and self._records is not None and _usable(before, asked):
+            self._held = 0
+        self._builders: _Builders | None = None
 
     def add(self, row: int, product: Product) -> None:
-        """The next product."""
-        if self._following is not None:
-            other = next(self._following, None)
-            if other is not None and _texts(other) == _texts(product):
-                self._same += 1
-                return
-            self._catch_up()
-        self._write(row, product)
+        """The next product, whose texts are new."""
+        builders = self._caught_up()
+        builders.add(row, Record.of(product))
+        builders.columns.add(row, text_values(product))
 
-    def finish(self) -> None:
-        """Write what is left to write."""
-        if self._following is not None and self._before is not None:
-            if self._same == len(self._before):
-                for part in (LEXICAL, SUGGEST):
-                    shutil.copytree(self._before.folder / part, self._folder / part)
-                return
-            self._catch_up()
-        with keyword_faults():
-            self._opened().finish()
-            self._suggestions.finish()
+    def keep(self, row: int, was: int) -> None:
+        """The next product, whose texts stood in the row `was` of the snapshot before."""
+        if self._held is not None and was == row:
+            self._held += 1
+        elif self._records is not None:
+            self._caught_up().add(row, self._records.at(was))
+        elif self._before is not None:
+            (product,) = self._before.snapshot.products.fetch([was])
+            self.add(row, product)
+
+    def finish(self, targets: NDArray[np.int32] | None) -> None:
+        """Write what is left to write.
+
+        Args:
+            targets: the new row of each row before whose texts were kept, -1 for none.
+        """
+        if self._before is not None and self._held == len(self._before):
+            self._before.share(self._folder, *PARTS)
+            return
+        builders = self._caught_up()
+        if self._before is not None and self._records is not None and targets is not None:
+            builders.columns.take(self._before.folder / COLUMNS, targets)
+        builders.finish()
 
     def close(self) -> None:
         """End what writes; what was not finished is lost."""
-        if self._lexical is not None:
-            self._lexical.close()
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -76,48 +95,67 @@ class TextIndexes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _catch_up(self) -> None:
-        """Write what was held back in the hope that nothing differs: the texts are the same."""
-        self._following = None
-        if self._before is not None:
-            for row, product in enumerate(islice(self._before.products, self._same)):
-                self._write(row, product)
+    def _caught_up(self) -> _Builders:
+        """What writes; what was held back in the hope that nothing differs is written first."""
+        if self._builders is None:
+            self._builders = _Builders(self._folder, self._asked)
+            self._files.callback(self._builders.close)
+            if self._held is not None and self._records is not None:
+                for row in range(self._held):
+                    self._builders.add(row, self._records.at(row))
+                self._held = None
+        return self._builders
 
-    def _write(self, row: int, product: Product) -> None:
+
+class _Builders:
+    """One of each kind."""
+
+    def __init__(self, folder: Path, asked: Mapping[str, int]) -> None:
+        self.columns = FacetBuilder(folder / COLUMNS)
+        self._lexical = LexicalBuilder(folder / LEXICAL)
+        self._suggestions = SuggestionBuilder(folder / SUGGEST, asked)
+        self._shelves = ShelfBuilder(folder / SHELVES)
+        self._records = RecordBuilder(folder / RECORDS)
+
+    def add(self, row: int, record: Record) -> None:
         with keyword_faults():
-            self._opened().add(row, product)
-        self._suggestions.add(product)
+            self._lexical.add(row, record.terms)
+        self._suggestions.add(record.naming)
+        self._shelves.add(record.naming.category)
+        self._records.add(record)
 
-    def _opened(self) -> LexicalBuilder:
-        if self._lexical is None:
-            self._lexical = LexicalBuilder(self._folder / LEXICAL)
-        return self._lexical
+    def finish(self) -> None:
+        self._records.finish()
+        with keyword_faults():
+            self._lexical.finish()
+            self._suggestions.finish()
+        self._shelves.finish()
+        self.columns.finish()
+
+    def close(self) -> None:
+        self._lexical.close()
+        self._records.close()
 
 
-def _texts(product: Product) -> tuple[object, ...]:
-    """All of a product that either index reads."""
-    return (
-        product.title, product.description, product.bullet_points, product.brand, product.color,
-        product.category, product.sku, product.gtin, repr(product.attributes),
-    )  # fmt: skip
+def _records(before: Before) -> Records | None:
+    """What was read of the texts before, where all that has to be whole for it is."""
+    if not before.whole(RECORDS, COLUMNS):
+        return None
+    try:
+        return Records(before.folder / RECORDS, len(before))
+    except SnapshotError:
+        return None
 
 
-def _usable(before: Snapshot, asked: Mapping[str, int]) -> bool:
+def _usable(before: Before, asked: Mapping[str, int]) -> bool:
     """Whether a snapshot's indexes are what would be made of the same texts, and whole."""
-    manifest, suggest = before.manifest, before.folder / SUGGEST
-    if manifest.lexical_fingerprint != FINGERPRINT or not is_current(suggest):
+    suggest = before.folder / SUGGEST
+    if before.snapshot.manifest.lexical_fingerprint != FINGERPRINT or not before.whole(*PARTS):
         return False
     try:
-        if read_asked(suggest) != dict(asked):
-            return False
+        return is_current(suggest) and read_asked(suggest) == dict(asked)
     except SnapshotError:
         return False
-    entries = {
-        name: entry
-        for name, entry in manifest.files.items()
-        if name.startswith((f"{LEXICAL}/", f"{SUGGEST}/"))
-    }
-    return all(entry.is_at(before.folder / name) for name, entry in entries.items())
 
 
 @contextmanager

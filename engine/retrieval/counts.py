@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import SnapshotSchemaError
 from engine.retrieval.facets import Facets
 from engine.types import Facet, FacetValue, Rows
 
@@ -32,14 +31,8 @@ def count(facets: Facets, name: str, rows: Rows, keys: Keys) -> Facet:
 
     Raises:
         FilterError: no product has such a field.
-        SnapshotSchemaError: the snapshot cannot count.
     """
     column = facets.field(name)
-    if not facets.counts:
-        raise SnapshotSchemaError(
-            "this snapshot was made before facets were counted. "
-            "Index the catalog again: daogou index CATALOG --store STORE"
-        )
     terms, more = _terms(facets, column, rows, keys)
     return Facet(name, (*terms, *_ranges(facets, column, rows, keys)), more)
 

@@ -7,17 +7,22 @@ field lie side by side, so that an attribute given as `9` here and `"9 W"` there
 
 The same lies there once more in the order of rows, to count what a result holds: an entry names
 its term by where the term's postings start.
+
+texts/    columns of what products say of themselves
+offers/   columns of what the shop makes of them: see `engine.types.OFFER_FIELDS`
 """
 
 from __future__ import annotations
 
 import difflib
-import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +39,10 @@ MAX_TERM_CHARS = 200
 
 MAX_VOCABULARY = 20_000
 """Values of a field whose words are kept in memory, about 0.5 KB each."""
+
+TEXTS, OFFERS = "texts", "offers"
+
+_REMEMBERED = 100_000  # values of fields, about 200 bytes each
 
 FIELDS = (
     "brand",
@@ -66,6 +75,10 @@ CREATE UNIQUE INDEX term_start ON term (field, start);
 """
 
 
+_NO_ROWS = np.empty(0, dtype=np.int32)
+_INSERT_TERM = "INSERT INTO term VALUES (?, ?, ?, ?, ?)"
+
+
 def category_terms(category: tuple[str, ...]) -> Iterator[str]:
     """Each level's name, and each path from the top: what a category can be chosen by."""
     for depth, name in enumerate(category, start=1):
@@ -74,19 +87,28 @@ def category_terms(category: tuple[str, ...]) -> Iterator[str]:
             yield " > ".join(category[:depth])
 
 
-def facet_values(product: Product) -> Iterator[tuple[str, AttributeValue]]:
-    """Every (field, value) a filter may ask for."""
-    for name in ("brand", "color", "currency", "group_id"):
+def text_values(product: Product) -> Iterator[tuple[str, AttributeValue]]:
+    """Every (field, value) of a product's texts that a filter may ask for."""
+    for name in ("brand", "color", "group_id"):
         if text := getattr(product, name):
             yield name, text
-    for name in ("price", "rating", "rating_count", "in_stock"):
-        if (value := getattr(product, name)) is not None:
-            yield name, value
-    if product.created_at:
-        yield "created_at", datetime.fromisoformat(product.created_at).timestamp()
     yield "category", list(category_terms(product.category))
     for name, value in product.attributes.items():
-        yield ATTRIBUTE_PREFIX + comparable(name), value
+        yield _attribute_field(name), value
+
+
+def offer_values(offer: Mapping[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
+    """Every (field, value) of an offer that a filter may ask for."""
+    for name in ("currency", "price", "rating", "rating_count", "in_stock"):
+        if (value := offer.get(name)) not in (None, ""):
+            yield name, value
+    if created := offer.get("created_at"):
+        yield "created_at", datetime.fromisoformat(created).timestamp()
+
+
+@lru_cache(maxsize=16_384)
+def _attribute_field(name: str) -> str:
+    return ATTRIBUTE_PREFIX + comparable(name)
 
 
 @dataclass(slots=True)
@@ -102,6 +124,30 @@ class _Column:
     term_codes: array[int] = field(default_factory=lambda: array("i"))
     number_rows: array[int] = field(default_factory=lambda: array("i"))
     numbers: array[float] = field(default_factory=lambda: array("d"))
+
+    def take(
+        self,
+        terms: Iterable[tuple[str, str]],
+        entries: tuple[NDArray[np.int32], NDArray[np.int32]],
+        numbers: tuple[NDArray[np.int32], NDArray[np.float64]],
+    ) -> None:
+        """Entries of another column: its terms and how they are written, and codes among them."""
+        codes = []
+        for term, display in terms:
+            code = self.codes.setdefault(term, len(self.displays))
+            if code == len(self.displays):
+                self.displays.append(display)
+            codes.append(code)
+        self.term_rows.frombytes(entries[0].tobytes())
+        self.term_codes.frombytes(np.array(codes, np.int32)[entries[1]].tobytes())
+        self.number_rows.frombytes(numbers[0].tobytes())
+        self.numbers.frombytes(numbers[1].tobytes())
+
+    def in_row_order(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Rows and codes of the entries, by row."""
+        rows = np.frombuffer(self.term_rows, np.int32)
+        order = np.argsort(rows, kind="stable")
+        return rows[order], np.frombuffer(self.term_codes, np.int32)[order]
 
     def add(self, row: int, value: AttributeValue) -> None:
         match value:
@@ -130,16 +176,62 @@ class _Column:
 
 
 class FacetBuilder:
-    """Collects facet columns product by product, in row order, and writes them to a folder."""
+    """Collects facet columns product by product and writes them to a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._columns: dict[str, _Column] = {}
+        self._met: dict[tuple[str, str], tuple[_Column, int]] = {}  # where a value was noted
 
-    def add(self, row: int, product: Product) -> None:
-        """Note every value of the product."""
-        for name, value in facet_values(product):
-            self._columns.setdefault(name, _Column()).add(row, value)
+    def add(self, row: int, values: Iterable[tuple[str, AttributeValue]]) -> None:
+        """Note the values that `text_values` or `offer_values` gives of a product."""
+        for name, value in values:
+            if type(value) is not str:
+                self._column(name).add(row, value)
+                continue
+            met = self._met.get((name, value))
+            if met is None:
+                self._note(name, row, value)
+            else:
+                column, code = met
+                column.term_rows.append(row)
+                column.term_codes.append(code)
+
+    def _column(self, name: str) -> _Column:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = _Column()
+        return column
+
+    def _note(self, name: str, row: int, value: str) -> None:
+        """Note a text, and where: most come again."""
+        column = self._column(name)
+        noted = len(column.term_rows)
+        column.add(row, value)
+        if len(column.term_rows) > noted:
+            if len(self._met) >= _REMEMBERED:
+                self._met.clear()
+            self._met[name, value] = column, column.term_codes[-1]
+
+    def take(self, before: Path, rows: NDArray[np.int32]) -> None:
+        """Note what other columns hold, at new rows: `rows` has each old row's, -1 for none."""
+        part = _Part(before)
+        with closing(part.directory) as directory:
+            terms = directory.rows("SELECT start, value, display FROM term ORDER BY start")
+            fields = directory.rows("SELECT * FROM field")
+        starts = np.array([start for start, _, _ in terms], dtype=np.int64)
+        for name, *place in fields:
+            at = _Field(part, *place)
+            first = int(np.searchsorted(starts, at.entries_start))
+            entries = slice(at.entries_start, at.entries_stop)
+            moved = rows[part.entry_rows[entries]]
+            codes = np.searchsorted(starts, part.entry_starts[entries][moved >= 0]) - first
+            held = rows[part.number_rows[at.start : at.stop]]
+            self._column(name).take(
+                ((value, display) for _, value, display in terms[first : first + at.terms]),
+                (moved[moved >= 0], codes.astype(np.int32)),
+                (held[held >= 0], part.numbers[at.start : at.stop][held >= 0]),
+            )
 
     def finish(self) -> None:
         """Write `fields.sqlite` (the directory) and the arrays its slices point into."""
@@ -151,24 +243,30 @@ class FacetBuilder:
         number_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         numbers: list[NDArray[np.float64]] = [np.empty(0)]
         term_start = number_start = 0
+        fields, terms = list[tuple[object, ...]](), list[tuple[object, ...]]()
         for name, column in sorted(self._columns.items()):
-            rows, counts = _by_term(column)
-            starts = _write_terms(directory, name, column, counts, term_start)
-            term_rows.append(rows)
-            entry_rows.append(np.frombuffer(column.term_rows, np.int32))
-            entry_starts.append(starts[np.frombuffer(column.term_codes, np.int32)])
-            order = np.argsort(np.frombuffer(column.numbers), kind="stable")
-            numbers.append(np.frombuffer(column.numbers)[order])
-            number_rows.append(np.frombuffer(column.number_rows, np.int32)[order])
-            number_stop = number_start + len(order)
-            directory.execute(
-                "INSERT INTO field VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    name, number_start, number_stop, len(column.displays),
-                    term_start, term_start + len(rows),
-                ),
-            )  # fmt: skip
-            term_start, number_start = term_start + len(rows), number_stop
+            rows, codes = column.in_row_order()
+            counts = np.bincount(codes, minlength=len(column.displays))
+            stops = term_start + np.cumsum(counts)
+            terms += _terms(name, column, stops - counts, stops)
+            if len(terms) >= _REMEMBERED:
+                directory.executemany(_INSERT_TERM, terms)
+                terms.clear()
+            term_rows.append(rows[np.argsort(codes, kind="stable")])
+            entry_rows.append(rows)
+            entry_starts.append((stops - counts)[codes].astype(np.int32))
+            values = np.frombuffer(column.numbers)
+            held = np.frombuffer(column.number_rows, np.int32)
+            order = np.lexsort((held, values))
+            numbers.append(values[order])
+            number_rows.append(held[order])
+            number_stop, term_stop = number_start + len(order), term_start + len(rows)
+            if number_stop > number_start or term_stop > term_start:
+                written = int(np.count_nonzero(counts))
+                fields.append((name, number_start, number_stop, written, term_start, term_stop))
+            term_start, number_start = term_stop, number_stop
+        directory.executemany("INSERT INTO field VALUES (?, ?, ?, ?, ?, ?)", fields)
+        directory.executemany(_INSERT_TERM, terms)
         directory.execute("COMMIT")
         directory.close()
         np.save(self._folder / "term_rows.npy", np.concatenate(term_rows))
@@ -178,39 +276,38 @@ class FacetBuilder:
         np.save(self._folder / "numbers.npy", np.concatenate(numbers))
 
 
-def _by_term(column: _Column) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The column's rows grouped by term code, and how many each code has."""
-    codes = np.frombuffer(column.term_codes, dtype=np.int32)
-    rows = np.frombuffer(column.term_rows, dtype=np.int32)
-    return rows[np.argsort(codes, kind="stable")], np.bincount(
-        codes, minlength=len(column.displays)
-    )
+def _terms(
+    name: str, column: _Column, starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> Iterator[tuple[object, ...]]:
+    """The column's terms that any product has: where each one's slice begins and ends, by code."""
+    begin, end, displays = starts.tolist(), stops.tolist(), column.displays
+    for term, code in sorted(column.codes.items()):
+        if begin[code] < end[code]:
+            yield name, term, displays[code], begin[code], end[code]
 
 
-def _write_terms(
-    directory: sqlite3.Connection, name: str, column: _Column, counts: NDArray[np.int64], start: int
-) -> NDArray[np.int32]:
-    """Write where each term's slice of `term_rows` begins and ends; where each begins, by code."""
-    stops = start + np.cumsum(counts)
-    directory.executemany(
-        "INSERT INTO term VALUES (?, ?, ?, ?, ?)",
-        (
-            (name, term, column.displays[code], int(stops[code] - counts[code]), int(stops[code]))
-            for term, code in sorted(column.codes.items())
-        ),
-    )
-    return (stops - counts).astype(np.int32)
+class _Part:
+    """The files of some columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = ReadOnlyDatabase(folder / "fields.sqlite")
+        self.term_rows = open_array(folder / "term_rows.npy", np.int32)
+        self.number_rows = open_array(folder / "number_rows.npy", np.int32)
+        self.numbers = open_array(folder / "numbers.npy", np.float64)
+        self.entry_rows = open_array(folder / "entry_rows.npy", np.int32)
+        self.entry_starts = open_array(folder / "entry_starts.npy", np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
     """Where a field's numbers and its entries lie, and how many terms it has."""
 
+    part: _Part
     start: int
     stop: int
     terms: int
-    entries_start: int = 0
-    entries_stop: int = 0
+    entries_start: int
+    entries_stop: int
 
 
 class Facets:
@@ -219,20 +316,12 @@ class Facets:
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
         """How many products the snapshot has."""
-        self._directory = ReadOnlyDatabase(folder / "fields.sqlite")
         self._fields: dict[str, _Field] = {
-            name: _Field(*place) for name, *place in self._directory.rows("SELECT * FROM field")
+            name: _Field(part, *place)
+            for part in (_Part(folder / TEXTS), _Part(folder / OFFERS))
+            for name, *place in part.directory.rows("SELECT * FROM field")
         }
         self._vocabularies: dict[str, tuple[list[str], dict[str, set[int]]]] = {}  # when asked for
-        self._term_rows = open_array(folder / "term_rows.npy", np.int32)
-        self._number_rows = open_array(folder / "number_rows.npy", np.int32)
-        self._numbers = open_array(folder / "numbers.npy", np.float64)
-        self.counts = (folder / "entry_rows.npy").is_file()
-        """Whether what a result holds can be counted: not in a snapshot of daogou 0.1.0 or before.
-        """
-        if self.counts:
-            self._entry_rows = open_array(folder / "entry_rows.npy", np.int32)
-            self._entry_starts = open_array(folder / "entry_starts.npy", np.int32)
 
     def field(self, name: str) -> str:
         """The column a filter's field name stands for; attributes may be named bare.
@@ -272,10 +361,13 @@ class Facets:
 
     def _postings(self, column: str, term: str) -> NDArray[np.int32]:
         """Rows whose column holds this term."""
-        found = self._directory.rows(
+        place = self._fields.get(column)
+        if place is None:
+            return _NO_ROWS
+        found = place.part.directory.rows(
             "SELECT start, stop FROM term WHERE field = ? AND value = ?", (column, term)
         )
-        return self._term_rows[slice(*found[0])] if found else self._term_rows[:0]
+        return place.part.term_rows[slice(*found[0])] if found else _NO_ROWS
 
     def values_with(self, name: str, text: str) -> tuple[str, ...]:
         """The field's values, as the catalog writes them, in which every word of a text stands.
@@ -297,7 +389,7 @@ class Facets:
         place = self._fields.get(column)
         if place is None or place.terms > MAX_VOCABULARY:
             return [], {}
-        found = self._directory.rows("SELECT display FROM term WHERE field = ?", (column,))
+        found = place.part.directory.rows("SELECT display FROM term WHERE field = ?", (column,))
         values = [display for (display,) in found]
         holding: dict[str, set[int]] = {}
         for number, value in enumerate(values):
@@ -314,13 +406,13 @@ class Facets:
         column = self.field(name)
         place = self._fields.get(column)
         if place is None:
-            return self._number_rows[:0]
+            return _NO_ROWS
         if place.start == place.stop:
             raise FilterError(f"{name} holds no numbers to compare. Give {name}=VALUE")
-        numbers = self._numbers[place.start : place.stop]
+        numbers = place.part.numbers[place.start : place.stop]
         start = 0 if low is None else int(np.searchsorted(numbers, low, side="left"))
         stop = len(numbers) if high is None else int(np.searchsorted(numbers, high, side="right"))
-        return self._number_rows[place.start + start : place.start + max(start, stop)]
+        return place.part.number_rows[place.start + start : place.start + max(start, stop)]
 
     def entries(self, column: str, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The terms that rows have in a column: (n,) places in `rows`, and (n,) terms.
@@ -328,19 +420,19 @@ class Facets:
         A term is named by where its postings start: see `display`.
         """
         place = self._fields.get(column)
-        if place is None or not self.counts:
+        if place is None:
             return np.empty(0, np.int64), np.empty(0, np.int32)
-        within = self._entry_rows[place.entries_start : place.entries_stop]
+        within = place.part.entry_rows[place.entries_start : place.entries_stop]
         first = np.searchsorted(within, rows, side="left")
         many = np.searchsorted(within, rows, side="right") - first
         places = np.repeat(np.arange(len(rows)), many)
         offsets = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
         found = place.entries_start + np.repeat(first, many) + offsets
-        return places, self._entry_starts[found]
+        return places, place.part.entry_starts[found]
 
     def display(self, column: str, start: int) -> str:
         """The term of a column whose postings start there, as the catalog writes it."""
-        ((found,),) = self._directory.rows(
+        ((found,),) = self._fields[column].part.directory.rows(
             "SELECT display FROM term WHERE field = ? AND start = ?", (column, start)
         )
         return str(found)
@@ -352,16 +444,16 @@ class Facets:
         place = self._fields.get(column)
         if place is None:
             return np.empty(0), np.empty(0, np.int32)
-        rows = self._number_rows[place.start : place.stop]
+        rows = place.part.number_rows[place.start : place.stop]
         kept = np.flatnonzero(among[rows])
-        return self._numbers[place.start : place.stop][kept], rows[kept]
+        return place.part.numbers[place.start : place.stop][kept], rows[kept]
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """The field's number of every product, NaN where it has none; shape (size,)."""
         column = np.full(self.size, np.nan, dtype=np.float32)
         if place := self._fields.get(name):
             held = slice(place.start, place.stop)
-            column[self._number_rows[held]] = self._numbers[held]
+            column[place.part.number_rows[held]] = place.part.numbers[held]
         return column
 
 

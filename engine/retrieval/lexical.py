@@ -80,6 +80,11 @@ def _bag(product: Product) -> list[str]:
     return terms
 
 
+def terms_of(product: Product) -> str:
+    """The product's terms as `LexicalBuilder` takes them."""
+    return " ".join(_bag(product))
+
+
 def _both(text: str) -> list[str] | tuple[str, ...]:
     """The terms of a text, and those of what it says is not there."""
     return _both_known(text) if len(text) <= _REPEATED else _both_of(text)
@@ -114,11 +119,11 @@ class LexicalBuilder:
         self._writer = index.writer(_HEAP, num_threads=1)
         self._count = 0
 
-    def add(self, row: int, product: Product) -> None:
-        """Index the product under its row."""
+    def add(self, row: int, terms: str) -> None:
+        """Index what `terms_of` gives of a product under its row."""
         document = tantivy.Document()
         document.add_unsigned(_ROW, row)
-        document.add_text(_TEXT, " ".join(_bag(product)))
+        document.add_text(_TEXT, terms)
         self._writer.add_document(document)
         self._count += 1
 

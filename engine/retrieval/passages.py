@@ -63,10 +63,16 @@ class Passages:
         hidden[inside] = self._tokens[kept] * self._scales[kept, None]
         return ReadPassages(hidden, inside.astype(np.int64))
 
-    def kept(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """The tokens of one product as they lie here: int8 (tokens, width), and their scales."""
-        own = slice(int(self._starts[row]), int(self._starts[row + 1]))
-        return self._tokens[own], self._scales[own]
+    def kept(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int64]]:
+        """The tokens of the rows from `start` to `stop` as they lie here.
+
+        Returns:
+            int8 (tokens, width), the scale of each, and how many each row has.
+        """
+        own = slice(int(self._starts[start]), int(self._starts[stop]))
+        return self._tokens[own], self._scales[own], np.diff(self._starts[start : stop + 1])
 
 
 class PassageBuilder:
@@ -77,22 +83,33 @@ class PassageBuilder:
         self._folder = folder
         self._file = (folder / TOKENS).open("wb")
         self._scales: list[NDArray[np.float32]] = []
-        self._lengths: list[int] = []
+        self._lengths: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
 
     def add(self, passages: Iterable[tuple[NDArray[np.int8], NDArray[np.float32]]]) -> None:
         """The next products: tokens and scales of each, as `quantise` gives them."""
         for quantised, scales in passages:
-            self._file.write(quantised.tobytes())
-            self._scales.append(scales)
-            self._lengths.append(len(scales))
+            self._write(quantised, scales, np.array([len(scales)], dtype=np.int64))
+
+    def take(self, before: Passages, start: int, stop: int) -> None:
+        """The next products: what was kept of other rows before, from `start` to `stop`."""
+        self._write(*before.kept(start, stop))
+
+    def _write(
+        self,
+        quantised: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        lengths: NDArray[np.int64],
+    ) -> None:
+        self._file.write(np.ascontiguousarray(quantised).data)
+        self._scales.append(scales)
+        self._lengths.append(lengths)
 
     def finish(self) -> None:
         """Write what is left to write."""
         self._file.close()
         scales = np.concatenate([np.empty(0, dtype=np.float32), *self._scales])
-        starts = np.concatenate([[0], np.cumsum(np.array(self._lengths, dtype=np.int64))])
         np.save(self._folder / SCALES, scales)
-        np.save(self._folder / STARTS, starts.astype(np.int64))
+        np.save(self._folder / STARTS, np.cumsum(np.concatenate(self._lengths)))
 
     def __enter__(self) -> Self:
         return self

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from engine.analysis import STOPWORDS, fold
 from engine.types import Product
+
+NAMING = "1"
+"""Version of what a product is called."""
 
 LONGEST = 4
 """Words of a phrase."""
@@ -56,6 +60,29 @@ class BoundedCounter:
         return self._counts.items()
 
 
+class Naming(NamedTuple):
+    """What a product is called."""
+
+    phrases: Collection[str]
+    """Of its title, folded; each once."""
+    words: Collection[str]
+    """Of title, brand, colour and category, folded; each once."""
+    brand: str
+    category: tuple[str, ...]
+
+
+def naming_of(product: Product) -> Naming:
+    """What the product is called. Raise `NAMING` with any change to what this gives."""
+    parts = [words_of(part) for part in _PART.split(product.title)]
+    named = words_of(" ".join([product.brand, product.color, *product.category]))
+    return Naming(
+        phrases=list(dict.fromkeys(phrase for part in parts for phrase in _phrases(part))),
+        words=list(dict.fromkeys([*(word for part in parts for word in part), *named])),
+        brand=product.brand,
+        category=product.category,
+    )
+
+
 class PhraseCounter:
     """Counts in how many products' titles a phrase stands, and which words a catalog writes."""
 
@@ -64,12 +91,10 @@ class PhraseCounter:
         """Of titles, brands, colours and categories, by how many products have them."""
         self._phrases = BoundedCounter(_PHRASES)
 
-    def add(self, product: Product) -> None:
-        """Count what the product is called."""
-        parts = [words_of(part) for part in _PART.split(product.title)]
-        self._phrases.add({phrase for part in parts for phrase in _phrases(part)})
-        named = [product.brand, product.color, *product.category]
-        self.words.add({word for part in parts for word in part} | set(words_of(" ".join(named))))
+    def add(self, naming: Naming) -> None:
+        """Count what a product is called."""
+        self._phrases.add(naming.phrases)
+        self.words.add(naming.words)
 
     def phrases(self) -> Iterator[tuple[str, int, bool]]:
         """Phrases of two products or more, how many, and whether each stands for itself.

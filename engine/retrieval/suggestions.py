@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import tantivy
@@ -25,8 +26,7 @@ from tantivy import Query as Clause
 from engine.analysis import STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError
 from engine.retrieval.lexical import mirrored, settle
-from engine.retrieval.phrases import LONGEST, PhraseCounter, words_of
-from engine.types import Product
+from engine.retrieval.phrases import LONGEST, Naming, PhraseCounter, words_of
 
 FOLDER = "suggest"
 """Where in a snapshot the index lies."""
@@ -97,14 +97,14 @@ class SuggestionBuilder:
         self._counter = PhraseCounter()
         self._names: dict[tuple[Kind, str], tuple[str, int]] = {}
 
-    def add(self, product: Product) -> None:
-        """Count what the product is called, its brand and its shelves."""
-        self._counter.add(product)
+    def add(self, naming: Naming) -> None:
+        """Count what a product is called, its brand and its shelves."""
+        self._counter.add(naming)
         for kind, name in [
-            (Kind.BRAND, product.brand),
-            *((Kind.CATEGORY, level) for level in product.category),
+            (Kind.BRAND, naming.brand),
+            *((Kind.CATEGORY, level) for level in naming.category),
         ]:
-            key = " ".join(words_of(name))
+            key = _key(name)
             if key:
                 text, count = self._names.get((kind, key), (name, 0))
                 self._names[kind, key] = (text, count + 1)
@@ -151,6 +151,12 @@ class SuggestionBuilder:
                     weight = max(count, entries[key].weight if key in entries else 0)
                     entries[key] = _Entry(text, kind, weight)
         return entries
+
+
+@lru_cache(maxsize=16_384)
+def _key(name: str) -> str:
+    """What two spellings of a name share."""
+    return " ".join(words_of(name))
 
 
 def read_asked(folder: Path) -> dict[str, int]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from engine.errors import CatalogError
-from engine.types import AttributeValue, Product
+from engine.products import offer_of
+from engine.types import OFFER_FIELDS, AttributeValue, Product
 from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
 from indexer.catalog.columns import Columns, as_field
 from indexer.catalog.duplicates import SeenIds
+from indexer.catalog.entries import Digests, Entry, Fresh, Known, KnownRows
 from indexer.catalog.fields import CONVERTERS, is_absent
 from indexer.catalog.layouts import CHANGES, Layout, find_layout
 from indexer.catalog.money import parse_price
@@ -33,7 +36,7 @@ from indexer.catalog.rows.files import (
 from indexer.catalog.rows.jsonlines import read_jsonlines
 from indexer.catalog.rows.table import Row, Table
 
-__all__ = ["Reason", "RejectLog", "Removal", "read_catalog", "read_changes"]
+__all__ = ["Reason", "RejectLog", "Removal", "read_catalog", "read_changes", "read_entries"]
 
 _DELETED = "deleted"
 _NO_MAPPING: Mapping[str, str] = {}
@@ -64,8 +67,27 @@ def read_catalog(
             would be listed in the catalog itself; at once or while the products are read.
         RejectedRowError: a row was rejected and `rejects` is strict.
     """
-    records = _records(source, find_layout(layout), mapping, rejects, exclude)
-    return (record for record in records if isinstance(record, Product))
+    records = _records(source, _Reading(find_layout(layout), mapping), rejects, exclude)
+    return (record.product for record in records if isinstance(record, Fresh))
+
+
+def read_entries(
+    source: Path,
+    *,
+    layout: str = "auto",
+    mapping: Mapping[str, str] = _NO_MAPPING,
+    rejects: RejectLog,
+    exclude: Path | None = None,
+    known: KnownRows | None = None,
+) -> Iterator[Entry]:
+    """The same products, those whose texts are `known` without them; arguments as `read_catalog`'s.
+
+    Raises:
+        CatalogError, RejectedRowError: as `read_catalog`.
+    """
+    reading = _Reading(find_layout(layout), mapping, known)
+    records = _records(source, reading, rejects, exclude)
+    return (record for record in records if not isinstance(record, Removal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +103,7 @@ def read_changes(
     mapping: Mapping[str, str] = _NO_MAPPING,
     rejects: RejectLog,
     exclude: Path | None = None,
-) -> Iterator[Product | Removal]:
+) -> Iterator[Entry | Removal]:
     """What became of some products, in the order of the rows: an id may occur more than once.
 
     Files are read as `read_catalog` does; a row whose column `deleted` is true needs no more than
@@ -90,23 +112,18 @@ def read_changes(
     Raises:
         CatalogError, RejectedRowError: as `read_catalog`.
     """
-    return _records(source, CHANGES, mapping, rejects, exclude)
+    return _records(source, _Reading(CHANGES, mapping), rejects, exclude)
 
 
 def _records(
-    source: Path,
-    chosen: Layout,
-    mapping: Mapping[str, str],
-    rejects: RejectLog,
-    exclude: Path | None,
-) -> Iterator[Product | Removal]:
-    columns = Columns(chosen, mapping)
+    source: Path, reading: _Reading, rejects: RejectLog, exclude: Path | None
+) -> Iterator[Entry | Removal]:
     if exclude is not None:
         exclude = _below(source, exclude)
     if rejects.path is not None:
         _keep_apart(source, rejects.path, exclude)
-    files = _catalog_files(source, chosen, rejects, exclude)
-    return _products(files, chosen, columns, rejects)
+    files = _catalog_files(source, reading.layout, rejects, exclude)
+    return _entries(files, reading, rejects)
 
 
 def _below(source: Path, exclude: Path) -> Path | None:
@@ -150,25 +167,49 @@ def _catalog_files(
     return files
 
 
-def _products(
-    files: list[Path], layout: Layout, columns: Columns, rejects: RejectLog
-) -> Iterator[Product | Removal]:
+class _Reading:
+    """How the rows of a catalog are read."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        mapping: Mapping[str, str],
+        known: KnownRows | None = None,
+    ) -> None:
+        self.layout = layout
+        self.columns = Columns(layout, mapping)
+        self._known = known
+        self._digests = Digests(version("daogou"), layout.name, sorted(mapping.items()))
+
+    def record(self, values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Entry | Removal:
+        """What a row's values say.
+
+        Raises:
+            RowFault: why the row is no product.
+        """
+        if self.layout.removals and _goes(others):
+            return Removal(_id(values))
+        digest = self._digests.of(values, others)
+        row = -1 if self._known is None else self._known.row(digest)
+        if row < 0:
+            return Fresh(_product(values, others), digest)
+        return Known(_id(values), row, offer_of(_offer(values)), digest)
+
+
+def _entries(files: list[Path], reading: _Reading, rejects: RejectLog) -> Iterator[Entry | Removal]:
+    layout, columns = reading.layout, reading.columns
     with closing(SeenIds()) as seen:
         for path in files:
             seen.begin(path)
             for row, typed in _rows(path, layout, columns):
                 values: dict[str, Any] = {}
                 try:
-                    values, attributes = _assign(row.values, columns, typed)
+                    values, others = _assign(row.values, columns, typed)
                     if row.fault:
                         raise row.fault
-                    record: Product | Removal
-                    if layout.removals and _goes(attributes):
-                        record = Removal(_id(values))
-                    else:
-                        record = _product(values, attributes)
+                    record = reading.record(values, others)
                     if not layout.removals:
-                        seen.note(record.id, row.number)
+                        seen.note(_id_of(record), row.number)
                 except RowFault as fault:
                     rejects.add(path, row.number, fault, _shown_id(values))
                 else:
@@ -231,6 +272,10 @@ def _assign(
     return values, others
 
 
+def _id_of(record: Entry | Removal) -> str:
+    return record.product.id if isinstance(record, Fresh) else record.id
+
+
 def _goes(others: list[tuple[str, Any]]) -> bool:
     """Whether a row says that its product goes; what says so is no attribute.
 
@@ -263,15 +308,35 @@ def _product(values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Produc
     Raises:
         RowFault: why the row is none.
     """
-    fields = {name: CONVERTERS[name](value) for name, value in values.items() if name in CONVERTERS}
+    fields = _converted(values)
     if not fields.get("id"):
         raise RowFault(Reason.MISSING_ID, "every product needs one", "id")
     if not fields.get("title"):
         raise RowFault(Reason.MISSING_TITLE, "every product needs one", "title")
-    if "price" in values:
-        fields["price"], currency = parse_price(values["price"])
-        fields["currency"] = fields.get("currency") or currency
+    fields |= _price(values, fields)
     return Product(**fields, attributes=_attributes(values.get("attributes"), others))
+
+
+def _offer(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The offer alone; texts that were read before are sound.
+
+    Raises:
+        RowFault: a field of it cannot be used.
+    """
+    fields = _converted({name: values[name] for name in values if name in OFFER_FIELDS})
+    return fields | _price(values, fields)
+
+
+def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: CONVERTERS[name](value) for name, value in values.items() if name in CONVERTERS}
+
+
+def _price(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The price, and the currency that stands with it where no column says one."""
+    if "price" not in values:
+        return {}
+    price, currency = parse_price(values["price"])
+    return {"price": price, "currency": fields.get("currency") or currency}
 
 
 def _attributes(given: object, others: list[tuple[str, Any]]) -> dict[str, AttributeValue]:

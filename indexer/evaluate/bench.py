@@ -210,7 +210,7 @@ class Bench:
 
     def _write_products(self, path: Path, count: int) -> int:
         """The first products of the snapshot as JSON Lines; returns how many."""
-        products = ProductStore(self._snapshot / "products.sqlite")
+        products = ProductStore(self._snapshot)
         rows = range(min(count, self._manifest.products))
         with path.open("w", encoding="utf-8") as file:
             for product in products.fetch(rows):

@@ -29,12 +29,12 @@ from engine.guide.recommend import Recommendation
 from engine.listing import AS_RANKED, View
 from engine.products import ProductStore, ProductStoreBuilder
 from engine.retrieval.counts import count
-from engine.retrieval.facets import FacetBuilder, Facets
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion, Kind
 from engine.types import Filter, Hit, Product, Relevance, SearchResult, Stage, StageScore
 from engine.understand import understand
+from tests.parts import facets_of
 
 PRODUCTS = (
     Product(
@@ -107,13 +107,12 @@ class FakeEngine:
     """
 
     def __init__(self, folder: Path, *, max_chars: int = 1_000) -> None:
-        builder, facets = ProductStoreBuilder(folder / "products.sqlite"), FacetBuilder(folder)
+        builder = ProductStoreBuilder(folder)
         for product in PRODUCTS:
-            facets.add(builder.add(product), product)
+            builder.add(product)
         builder.finish()
-        facets.finish()
-        self._products = ProductStore(folder / "products.sqlite")
-        self._facets = Facets(folder, len(PRODUCTS))
+        self._products = ProductStore(folder)
+        self._facets = facets_of(folder, PRODUCTS)
         self._max_chars = max_chars
         self.snapshot = FakeSnapshot(self._products)
 

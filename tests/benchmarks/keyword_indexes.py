@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.analysis import STOPWORDS, analyze
-from engine.retrieval.lexical import LexicalBuilder, LexicalIndex, _bag
+from engine.retrieval.lexical import LexicalBuilder, LexicalIndex, terms_of
 from engine.types import Product, Ranking
 from tests.benchmarks.common import optional_module
 
@@ -33,7 +33,7 @@ class Tantivy:
         """Write the index."""
         builder = LexicalBuilder(folder)
         for row, product in enumerate(products):
-            builder.add(row, product)
+            builder.add(row, terms_of(product))
         builder.finish()
 
     def search(self, query: str) -> Ranking:
@@ -53,7 +53,9 @@ class Bm25s:
         """Write the index."""
         vocabulary: dict[str, int] = {}
         bags = [
-            np.array([vocabulary.setdefault(term, len(vocabulary)) for term in _bag(product)])
+            np.array(
+                [vocabulary.setdefault(term, len(vocabulary)) for term in terms_of(product).split()]
+            )
             for product in products
         ]
         model = bm25s().BM25(k1=1.2, b=0.75, method="lucene")

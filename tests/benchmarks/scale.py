@@ -28,6 +28,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import open_array
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.retrieval import ivf
 from engine.retrieval.dense import ExactIndex, open_vectors
@@ -37,14 +38,10 @@ from engine.search import SearchEngine
 from engine.settings import load_settings
 from engine.store import SnapshotStore
 from engine.types import Product, Ranking, Rows, RowSet, Vectors
-from indexer.build import (
-    IndexOptions,
-    adopt_models,
-    adopt_ranking,
-    describe,
-    staged,
-    write_products,
-)
+from indexer.build import IndexOptions, describe, staged
+from indexer.catalog.entries import Fresh
+from indexer.models import adopt_models, adopt_ranking, choose_models
+from indexer.products import write_products
 from indexer.progress import Silent
 from tests.benchmarks.common import (
     Row,
@@ -268,24 +265,25 @@ def _whole_at(
     snapshots = SnapshotStore(store)
     started = time.perf_counter()
     with snapshots.writing(), staged(snapshots) as staging:
-        options = IndexOptions(reranker=None)
-        models = adopt_models(staging.folder, options)
-        ranking = adopt_ranking(staging.folder, options.ranking, models)
-        count = write_products(staging.folder, _products(bed, stores, size), Silent(), {})
+        models = choose_models(IndexOptions().encoder, None)
+        infos = {kind: info for kind, (_, info) in models.items()}
+        adopt_models(staging.folder, models, None)
+        ranking = adopt_ranking(staging.folder, IndexOptions().ranking, infos)
+        entries = map(Fresh, _products(bed, stores, size))
+        count = write_products(staging.folder, entries, Silent(), {}).products
         row["texts indexed, s"] = time.perf_counter() - started
         path = work / f"vectors-{size}.npy"
         if not path.exists():
             bed.write(path, size)
         shutil.move(path, staging.folder / "vectors.npy")
-        id_rank = np.argsort(np.argsort([f"{row:09d}" for row in range(count)])).astype(np.int32)
-        np.save(staging.folder / "id_rank.npy", id_rank)
         if count > ivf.MOST_EXACT:
             vectors = open_vectors(staging.folder / "vectors.npy")
             queries: Vectors = np.load(work / "queries.npy")
+            id_rank = open_array(staging.folder / "id_rank.npy", np.int32)
             build(vectors, id_rank, queries[:_SETTING], threads=threads).save(
                 staging.folder / ivf.FOLDER
             )
-        manifest = describe(staging, models, ranking, source="grown", products=count, rejected=0)
+        manifest = describe(staging, infos, ranking, {}, source="grown", products=count, rejected=0)
         snapshots.publish(staging, manifest)
     row["in all, s"] = time.perf_counter() - started
     row["disk, GB"] = round(manifest.size / 1e9, 2)

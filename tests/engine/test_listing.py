@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import FilterError, SnapshotSchemaError
+from engine.errors import FilterError
 from engine.listing import View
 from engine.normal import comparable
 from engine.retrieval.facets import category_terms
@@ -237,17 +237,6 @@ def test_categories_are_paths_from_the_top(shop: Shop) -> None:
 def test_a_field_that_no_product_has_is_named(shop: Shop) -> None:
     with pytest.raises(FilterError, match="sails"):
         shop.engine.search("kettle", view=View(facets=("sails",)))
-
-
-def test_a_snapshot_of_before_cannot_count_and_says_so(shop: Shop) -> None:
-    facets = shop.engine.snapshot.facets
-    facets.counts = False
-    try:
-        with pytest.raises(SnapshotSchemaError, match="daogou index"):
-            shop.engine.search("kettle", view=View(facets=("brand",)))
-        assert shop.engine.search("kettle", view=View(collapse=True)).total
-    finally:
-        facets.counts = True
 
 
 def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:

@@ -33,11 +33,11 @@ FULL = Product(
 
 
 def store_of(tmp_path: Path, *products: Product) -> ProductStore:
-    builder = ProductStoreBuilder(tmp_path / "products.sqlite")
+    builder = ProductStoreBuilder(tmp_path)
     for product in products:
         builder.add(product)
     builder.finish()
-    return ProductStore(tmp_path / "products.sqlite")
+    return ProductStore(tmp_path)
 
 
 def test_products_come_back_with_their_types(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_rows_outside_the_snapshot_are_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "products.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(SnapshotDamagedError, match=r"products\.sqlite"):
-        ProductStore(tmp_path / "products.sqlite")
+        ProductStore(tmp_path)
 
 
 def test_many_threads_read_at_once(tmp_path: Path) -> None:

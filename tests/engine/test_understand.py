@@ -39,7 +39,7 @@ def test_clean_settles_at_once(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> ProductStore:
-    path = tmp_path_factory.mktemp("store") / "products.sqlite"
+    path = tmp_path_factory.mktemp("store")
     builder = ProductStoreBuilder(path)
     builder.add(Product(id="A-1", title="one", sku="77"))
     builder.add(Product(id="A-2", title="two", gtin="77"))

@@ -32,7 +32,9 @@ from engine.settings import Settings
 from engine.store import SnapshotStore
 from engine.text import passage
 from engine.types import Stage
-from indexer.build import IndexOptions, faults_named, index_catalog, write_products
+from indexer.build import IndexOptions, faults_named, index_catalog
+from indexer.catalog.entries import Fresh
+from indexer.products import write_products
 from indexer.progress import Silent
 from indexer.reuse import Changes
 from tests.shop import PRODUCTS, write_catalog
@@ -263,9 +265,11 @@ def test_a_part_that_does_not_fit_is_named(
     (folder / part).symlink_to(small_disk / part)
     room = 64 << 10
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
-    products = [replace(PRODUCTS[0], id=str(n), description=f"{n}a {n}b " * 9) for n in range(3000)]
+    entries = [
+        Fresh(replace(PRODUCTS[0], id=str(n), description=f"{n}a {n}b " * 9)) for n in range(3000)
+    ]
     with pytest.raises(SnapshotError, match=f"cannot write to .*{reason}"), faults_named(folder):
-        write_products(folder, products, Silent(), {})
+        write_products(folder, entries, Silent(), {})
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], store: Path) -> None:
@@ -306,7 +310,7 @@ def test_a_reranker_of_another_encoder_is_refused(
     options = IndexOptions(reranker=exported_pair[1], ranking=None)
     with pytest.raises(ModelError, match="Name the encoder it was exported with"):
         index_catalog(catalog, tmp_path / "store", options)
-    monkeypatch.setattr("indexer.build.SHIPPED_RERANKER", exported_pair[1])
+    monkeypatch.setattr("indexer.models.SHIPPED_RERANKER", exported_pair[1])
     index_catalog(catalog, tmp_path / "store", options)  # as if it were the one that ships
     engine = SearchEngine.open(tmp_path / "store")
     assert engine.stages == (Stage.LEXICAL, Stage.DENSE, Stage.FUSED)

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.guide.needs import Constraint, Needs, Wish, read_needs
-from engine.retrieval.facets import FacetBuilder, Facets
+from engine.retrieval.facets import Facets
 from engine.types import Product
+from tests.parts import facets_of
 
 PRODUCTS = (
     Product("1", "Fan", brand="Tarrowby", color="Matte Black", price=30.0),
@@ -20,12 +19,7 @@ PRODUCTS = (
 
 @pytest.fixture(scope="module")
 def facets(tmp_path_factory: pytest.TempPathFactory) -> Facets:
-    folder: Path = tmp_path_factory.mktemp("facets")
-    builder = FacetBuilder(folder)
-    for row, product in enumerate(PRODUCTS):
-        builder.add(row, product)
-    builder.finish()
-    return Facets(folder, len(PRODUCTS))
+    return facets_of(tmp_path_factory.mktemp("facets"), PRODUCTS)
 
 
 def price_of(needs: Needs) -> tuple[float | None, float | None] | None:

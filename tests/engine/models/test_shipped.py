@@ -9,7 +9,8 @@ from engine.models.folder import read_model_info, verify_model
 from engine.retrieval.ranking import SHIPPED_RANKING, load_ranking
 from engine.search import SearchEngine
 from engine.types import Stage
-from indexer.build import IndexOptions, adopt_ranking, index_catalog
+from indexer.build import IndexOptions, index_catalog
+from indexer.models import adopt_ranking
 from tests.shop import write_catalog
 
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FilterError, SnapshotDamagedError
-from engine.retrieval.facets import FacetBuilder, Facets
+from engine.retrieval.facets import Facets
 from engine.retrieval.filters import allowed_rows, filter_from_json, parse_filters
 from engine.types import And, AnyOf, Between, Filter, Not, Or, Product
+from tests.parts import facets_of
 
 PRODUCTS = [
     Product(
@@ -41,15 +42,7 @@ for _ in range(500):
 
 @pytest.fixture(scope="module")
 def facets(tmp_path_factory: pytest.TempPathFactory) -> Facets:
-    return build(tmp_path_factory.mktemp("facets"), PRODUCTS)
-
-
-def build(folder: Path, products: list[Product]) -> Facets:
-    builder = FacetBuilder(folder)
-    for row, product in enumerate(products):
-        builder.add(row, product)
-    builder.finish()
-    return Facets(folder, len(products))
+    return facets_of(tmp_path_factory.mktemp("facets"), PRODUCTS)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +204,6 @@ def combined(inner: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
 def test_filters_agree_with_reading_every_product(
     tmp_path_factory: pytest.TempPathFactory, catalog: list[Product], condition: Filter
 ) -> None:
-    facets = build(tmp_path_factory.mktemp("facets"), catalog)
+    facets = facets_of(tmp_path_factory.mktemp("facets"), catalog)
     expected = [row for row, product in enumerate(catalog) if passes(condition, product)]
     assert allowed_rows(condition, facets).rows.tolist() == expected

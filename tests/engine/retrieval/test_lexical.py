@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.protocols import LexicalRetriever
-from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
+from engine.retrieval.lexical import LexicalBuilder, LexicalIndex, terms_of
 from engine.types import Product, RowSet
 from tests.engine.contracts_lexical import SHELF, Build, LexicalContract, reference, same
 
@@ -30,7 +30,7 @@ def id_rank(products: Sequence[Product]) -> NDArray[np.int32]:
 def write(folder: Path, products: Sequence[Product]) -> None:
     builder = LexicalBuilder(folder)
     for row, product in enumerate(products):
-        builder.add(row, product)
+        builder.add(row, terms_of(product))
     builder.finish()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SnapshotDamagedError
-from engine.retrieval.phrases import BoundedCounter, PhraseCounter
+from engine.retrieval.phrases import BoundedCounter, PhraseCounter, naming_of
 from engine.retrieval.suggestions import Kind, SuggestionBuilder, Suggestions, read_asked
 from engine.types import Product
 
@@ -23,7 +23,8 @@ TITLES = (
 def build(folder: Path) -> Suggestions:
     builder = SuggestionBuilder(folder, ASKED)
     for place, title in enumerate(TITLES):
-        builder.add(Product(str(place), title, brand="Öko & Co", category=("Kitchen", "Kettles")))
+        product = Product(str(place), title, brand="Öko & Co", category=("Kitchen", "Kettles"))
+        builder.add(naming_of(product))
     builder.finish()
     return Suggestions(folder)
 
@@ -129,6 +130,6 @@ def test_a_counter_forgets_what_is_rare() -> None:
 def test_a_part_of_a_title_ends_a_phrase() -> None:
     counter = PhraseCounter()
     for _ in range(2):
-        counter.add(Product("1", "Red mug, blue lid"))
+        counter.add(naming_of(Product("1", "Red mug, blue lid")))
 
     assert "mug blue" not in {phrase for phrase, _, _ in counter.phrases()}

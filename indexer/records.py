@@ -1,0 +1,124 @@
+"""What was read of each product's texts: kept, so that the next snapshot need not read them again.
+
+A shop changes prices by the minute and texts by the day, and a changed text changes the keyword
+index of all products: read from here, a product costs it a tenth of what reading its texts does.
+
+records/records.zst   JSON arrays, one a line, in row order; each `_BLOCK` of them a zstd frame
+records/frames.npy    int64 (frames + 1,): where each frame begins
+records/records.json  version and number
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import zstandard
+
+from engine.arrays import open_array
+from engine.errors import SnapshotDamagedError
+from engine.retrieval.lexical import FINGERPRINT, terms_of
+from engine.retrieval.phrases import NAMING, Naming, naming_of
+from engine.types import Product
+
+FOLDER = "records"
+_RECORDS, _FRAMES, _ABOUT = "records.zst", "frames.npy", "records.json"
+_VERSION = f"1|{FINGERPRINT}|{NAMING}"
+_BLOCK = 256
+_LEVEL = 3
+
+
+class Record(NamedTuple):
+    """All that the indexes of texts are made of."""
+
+    terms: str
+    """See `terms_of`."""
+    naming: Naming
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """What is read of a product's texts."""
+        return cls(terms_of(product), naming_of(product))
+
+
+class RecordBuilder:
+    """Writes records in row order."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._file = (folder / _RECORDS).open("wb")
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._block: list[str] = []
+        self._starts = [0]
+        self._count = 0
+
+    def add(self, record: Record) -> None:
+        """The next product's."""
+        naming = record.naming
+        values = [
+            record.terms, list(naming.phrases), list(naming.words), naming.brand, naming.category
+        ]  # fmt: skip
+        self._block.append(json.dumps(values, ensure_ascii=False, separators=(",", ":")))
+        self._count += 1
+        if len(self._block) == _BLOCK:
+            self._write()
+
+    def _write(self) -> None:
+        if self._block:
+            text = "\n".join(self._block).encode("utf-8", "surrogatepass")
+            self._file.write(self._compressor.compress(text))
+            self._starts.append(self._file.tell())
+            self._block.clear()
+
+    def finish(self) -> None:
+        """Write what is left to write."""
+        self._write()
+        self._file.close()
+        np.save(self._folder / _FRAMES, np.array(self._starts, dtype=np.int64))
+        about = {"version": _VERSION, "products": self._count}
+        (self._folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file; what was not finished is lost."""
+        self._file.close()
+
+
+class Records:
+    """Reads them by row, quickest in order."""
+
+    def __init__(self, folder: Path, products: int) -> None:
+        """Open them.
+
+        Raises:
+            SnapshotDamagedError: they are not there, of another version, or of other products.
+        """
+        try:
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            if about != {"version": _VERSION, "products": products}:
+                raise SnapshotDamagedError(f"{folder} holds other records: {about}")
+            self._file = (folder / _RECORDS).open("rb")
+        except (OSError, ValueError) as error:
+            raise SnapshotDamagedError(f"{folder} holds no records ({error})") from error
+        self._starts = open_array(folder / _FRAMES, np.int64)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._number = -1
+        self._block: list[bytes] = []
+
+    def at(self, row: int) -> Record:
+        """The record of a row."""
+        number, place = divmod(row, _BLOCK)
+        if number != self._number:
+            start, stop = self._starts[number : number + 2].tolist()
+            self._file.seek(start)
+            self._block = self._decompressor.decompress(self._file.read(stop - start)).split(b"\n")
+            self._number = number
+        text = self._block[place].decode("utf-8", "surrogatepass")
+        terms, phrases, words, brand, category = json.loads(text)
+        return Record(terms, Naming(phrases, words, brand, tuple(category)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
