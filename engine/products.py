@@ -30,6 +30,8 @@ _OFFER = "CREATE TABLE offer (row INTEGER PRIMARY KEY, offer TEXT NOT NULL);"
 MOST_PRINTED = 20
 """A text printed on more products than this names none of them: it is a placeholder."""
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def texts_of(product: Product) -> str:
     """All of a product but its offer, as one JSON object. The same texts give the same JSON."""
@@ -47,10 +49,6 @@ def product_of(texts: str, offer: str) -> Product:
     """The product of both."""
     whole = texts if offer == "{}" else f"{texts[:-1]},{offer[1:]}"
     return Product.from_dict(json.loads(whole))
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 class ProductStoreBuilder:

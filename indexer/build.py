@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -54,7 +55,7 @@ from indexer.models import (
     model_entry,
     reads_kept,
 )
-from indexer.products import write_products
+from indexer.products import ProductWriter
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes, Origins
 
@@ -179,34 +180,37 @@ def make_snapshot(
     seconds: dict[str, float] = {}
     models = choose_models(options.encoder, options.reranker)
     infos = {kind: info for kind, (_, info) in models.items()}
-    keep = reads_kept(infos)
     with faults_named(snapshots.folder), staged(snapshots) as staging, ExitStack() as opened:
         folder, started = staging.folder, time.perf_counter()
         asked, damaged = past_queries(options.past_queries, snapshots)
-        before = Before.open(snapshots, infos["encoder"], tokens=keep)
+        before = Before.open(snapshots, infos["encoder"], tokens=reads_kept(infos))
         if before is not None:
             opened.enter_context(closing(before))
         adopt_models(folder, models, before)
         ranking = adopt_ranking(folder, options.ranking, infos)
         stream = read(None if before is None else before.known)
-        products, origins = write_products(folder, stream, progress, asked, before)
+        keep = reads_kept(infos)
+        reader = PassageReader(
+            folder / "models" / "encoder", encoder_of(infos), keep=keep, threads=options.threads
+        )
+        writer = opened.enter_context(ProductWriter(folder, asked, before))
+        origins = writer.read(stream, progress, reader.load)
+        products = len(origins)
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
         lost = damaged + adopt_learnt(folder, snapshots)
         checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=keep)
-        reader = PassageReader(
-            folder / "models" / "encoder",
-            encoder_of(infos),
-            checkpoint if products > ENCODE_CHUNK else None,
-            keep=keep,
-            threads=options.threads,
-        )
+        if products > ENCODE_CHUNK:
+            reader.checkpoint = checkpoint
+        # Python's part of the indexes is made while the encoder has the cores to itself.
+        indexing = opened.enter_context(ThreadPoolExecutor(1)).submit(writer.finish)
         if before is not None and Origins(origins, len(before)).unmoved:
             before.share(folder, VECTORS, *([PASSAGES] if keep else []))
         else:
             served = None if before is None else before.snapshot
             write_vectors(folder, origins, reader, progress, served)
+        indexing.result()
         changes = _changes(products, before, reader)
         seconds["encode"] = time.perf_counter() - started - seconds["read"]
         dense = write_dense(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -108,38 +109,53 @@ class PassageReader:
         self,
         folder: Path,
         info: EncoderInfo,
-        checkpoint: Checkpoint | None,
         *,
         keep: bool,
         threads: int,
     ) -> None:
-        """Prepare; the model is loaded for the first text that has to be encoded.
+        """Prepare; the model is loaded when `load` is called, or a text has to be encoded.
 
         Args:
             folder: the encoder's.
             info: what it says of itself.
-            checkpoint: what a run that was stopped has encoded.
             keep: whether the tokens of passages are kept.
             threads: CPU threads; 0 takes every core.
         """
         self.dim = info.dim
         self.keep = keep
+        self.checkpoint: Checkpoint | None = None
+        """What a run that was stopped has encoded."""
         self.taken_up = 0
-        self.loaded: TransformerEncoder | None = None
         self._folder = folder
-        self._checkpoint = checkpoint
         self._threads = threads
+        self._loading: Future[TransformerEncoder] | None = None
+
+    @property
+    def loaded(self) -> TransformerEncoder | None:
+        """The encoder, where one is loaded."""
+        return None if self._loading is None else self._loading.result()
+
+    def load(self) -> Future[TransformerEncoder]:
+        """Begin to load the encoder, beside whatever else is done."""
+        if self._loading is None:
+            pool = ThreadPoolExecutor(1)
+            self._loading = pool.submit(self._load)
+            pool.shutdown(wait=False)
+        return self._loading
+
+    def _load(self) -> TransformerEncoder:
+        return load_encoder(self._folder, threads=self._threads, tokens=self.keep)
 
     def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         """Vectors of the texts, (n, dim), and their tokens where those are kept."""
-        if self._checkpoint is None or not texts:
+        if self.checkpoint is None or not texts:
             return self._encode(texts)
-        taken = self._checkpoint.take(texts)
+        taken = self.checkpoint.take(texts)
         self.taken_up += len(taken.places)
         rest = np.setdiff1d(np.arange(len(texts)), taken.places)
         asked = [texts[place] for place in rest]
         vectors, tokens = self._encode(asked)
-        self._checkpoint.add(asked, vectors, tokens)
+        self.checkpoint.add(asked, vectors, tokens)
         if not len(taken.places):
             return vectors, tokens
         every = np.empty((len(texts), self.dim), dtype=np.float16)
@@ -151,9 +167,8 @@ class PassageReader:
     def _encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         if not texts:
             return np.empty((0, self.dim), dtype=np.float16), []
-        if self.loaded is None:
-            self.loaded = load_encoder(self._folder, threads=self._threads, tokens=self.keep)
+        encoder = self.load().result()
         if not self.keep:
-            return self.loaded.encode_passages(texts).astype(np.float16), []
-        vectors, tokens = self.loaded.read_passages(texts)
+            return encoder.encode_passages(texts).astype(np.float16), []
+        vectors, tokens = encoder.read_passages(texts)
         return vectors.astype(np.float16), [quantise(each) for each in tokens]

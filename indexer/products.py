@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,57 +26,119 @@ _OFFER_COLUMNS = f"facets/{OFFER_COLUMNS}"
 _ID_RANK = "id_rank.npy"
 
 
-class Written(NamedTuple):
-    """What was written."""
-
-    products: int
-    vectors: NDArray[np.int32]
-    """For each row, the row before whose vector is its own; -1 where there is none."""
-
-
-def write_products(
-    folder: Path,
-    stream: Iterable[Entry],
-    progress: Progress,
-    asked: Mapping[str, int],
-    before: Before | None = None,
-) -> Written:
-    """Write what is read of products alone.
+class ProductWriter:
+    """Writes what is read of products alone: first what streams in, then what is made of it all.
 
     What did not change is taken over from the snapshot before, without being read again.
-
-    Args:
-        folder: of the new snapshot.
-        stream: the products, in the order of their rows.
-        progress: where to report.
-        asked: what shoppers asked, by how often.
-        before: what may be taken over from.
     """
-    rows = _Rows()
-    columns_whole = before is not None and before.whole(_OFFER_COLUMNS)
-    with (
-        closing(ProductStoreBuilder(folder)) as store,
-        TextIndexes(folder, asked, before) as texts,
-        progress.step("Reading", None) as advance,
-    ):
-        columns = FacetBuilder(folder / _OFFER_COLUMNS)
-        for entry, match in _matched(stream, before):
-            row = len(rows)
-            if match.texts >= 0:
-                texts.keep(row, match.texts)
-            elif isinstance(entry, Fresh):
-                store.add_texts(row, entry.product, match.texts_now)
-                texts.add(row, entry.product)
-            if match.offer < 0:
-                store.add_offer(row, match.offer_now)
-            if match.offer < 0 or not columns_whole:
-                columns.add(row, offer_values(json.loads(match.offer_now)))
-            rows.add(match, entry.digest)
-            advance(1)
-        if not len(rows):
-            return Written(0, rows.vectors)
-        _finish(folder, rows, _Writers(store, texts, columns), before)
-    return Written(len(rows), rows.vectors)
+
+    def __init__(
+        self, folder: Path, asked: Mapping[str, int], before: Before | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            folder: of the new snapshot.
+            asked: what shoppers asked, by how often.
+            before: what may be taken over from.
+        """
+        self._folder = folder
+        self._before = before
+        self._rows = _Rows()
+        self._store = ProductStoreBuilder(folder)
+        self._texts = TextIndexes(folder, asked, before)
+        self._columns = FacetBuilder(folder / _OFFER_COLUMNS)
+        self._columns_whole = before is not None and before.whole(_OFFER_COLUMNS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+        self._texts.close()
+
+    def read(
+        self,
+        stream: Iterable[Entry],
+        progress: Progress,
+        to_encode: Callable[[], object] = lambda: None,
+    ) -> NDArray[np.int32]:
+        """Read the products, in the order of their rows, and store them.
+
+        Args:
+            stream: the products.
+            progress: where to report.
+            to_encode: called when the first product comes whose text has to be encoded.
+
+        Returns:
+            For each row, the row before whose vector is its own; -1 where there is none.
+        """
+        rows, waiting = self._rows, to_encode
+        with progress.step("Reading", None) as advance:
+            for entry, match in _matched(stream, self._before):
+                self._add(len(rows), entry, match)
+                rows.add(match, entry.digest)
+                if match.vector < 0:
+                    waiting()
+                    waiting = _nothing
+                advance(1)
+        if len(rows):
+            self._finish_store()
+        return rows.vectors
+
+    def _add(self, row: int, entry: Entry, match: Match) -> None:
+        if match.texts >= 0:
+            self._texts.keep(row, match.texts)
+        elif isinstance(entry, Fresh):
+            self._store.add_texts(row, entry.product, match.texts_now)
+            self._texts.add(row, entry.product)
+        if match.offer < 0:
+            self._store.add_offer(row, match.offer_now)
+        if match.offer < 0 or not self._columns_whole:
+            self._columns.add(row, offer_values(json.loads(match.offer_now)))
+
+    def _finish_store(self) -> None:
+        """Take over the products that were kept, and what is made of rows."""
+        np.save(self._folder / DIGESTS, self._rows.digests)
+        before, store = self._before, self._store
+        if before is None:
+            store.finish()
+            _write_id_rank(self._folder)
+            return
+        texts, offers = self._rows.texts(len(before)), self._rows.offers(len(before))
+        if not texts.unmoved:
+            store.take_texts(before.folder, texts.targets())
+        if not offers.unmoved:
+            store.take_offers(before.folder, offers.targets())
+        store.finish()
+        if offers.unmoved:
+            before.share(self._folder, OFFERS)
+        if texts.unmoved:
+            before.share(self._folder, PRODUCTS)
+        if texts.unmoved and before.whole(_ID_RANK):
+            before.share(self._folder, _ID_RANK)
+        else:
+            _write_id_rank(self._folder)
+
+    def finish(self) -> None:
+        """Write the indexes; may run in a thread of its own, after `read`."""
+        before = self._before
+        if before is None:
+            self._texts.finish(None)
+            self._columns.finish()
+            return
+        self._texts.finish(self._rows.texts(len(before)).targets())
+        offers = self._rows.offers(len(before))
+        if offers.unmoved and self._columns_whole:
+            before.share(self._folder, _OFFER_COLUMNS)
+            return
+        if self._columns_whole:
+            self._columns.take(before.folder / _OFFER_COLUMNS, offers.targets())
+        self._columns.finish()
+
+
+def _nothing() -> None:
+    """What is left to do when it was done."""
 
 
 class _Rows:
@@ -120,45 +182,6 @@ def _matched(stream: Iterable[Entry], before: Before | None) -> Iterator[tuple[E
             yield from ((entry, unknown(entry)) for entry in chunk if isinstance(entry, Fresh))
         else:
             yield from zip(chunk, before.match(chunk), strict=True)
-
-
-class _Writers(NamedTuple):
-    store: ProductStoreBuilder
-    texts: TextIndexes
-    columns: FacetBuilder
-
-
-def _finish(folder: Path, rows: _Rows, writers: _Writers, before: Before | None) -> None:
-    """Take over what was kept, and write what is left to write."""
-    store, texts, columns = writers
-    np.save(folder / DIGESTS, rows.digests)
-    if before is None:
-        store.finish()
-        texts.finish(None)
-        columns.finish()
-        _write_id_rank(folder)
-        return
-    own, offers = rows.texts(len(before)), rows.offers(len(before))
-    if not own.unmoved:
-        store.take_texts(before.folder, own.targets())
-    if not offers.unmoved:
-        store.take_offers(before.folder, offers.targets())
-    store.finish()
-    texts.finish(own.targets())
-    if own.unmoved:
-        before.share(folder, PRODUCTS)
-    if own.unmoved and before.whole(_ID_RANK):
-        before.share(folder, _ID_RANK)
-    else:
-        _write_id_rank(folder)
-    if offers.unmoved:
-        before.share(folder, OFFERS)
-    if offers.unmoved and before.whole(_OFFER_COLUMNS):
-        before.share(folder, _OFFER_COLUMNS)
-        return
-    if before.whole(_OFFER_COLUMNS):
-        columns.take(before.folder / _OFFER_COLUMNS, offers.targets())
-    columns.finish()
 
 
 def _write_id_rank(folder: Path) -> None:

@@ -28,6 +28,7 @@ _RECORDS, _FRAMES, _ABOUT = "records.zst", "frames.npy", "records.json"
 _VERSION = f"1|{FINGERPRINT}|{NAMING}"
 _BLOCK = 256
 _LEVEL = 3
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Record(NamedTuple):
@@ -42,6 +43,19 @@ class Record(NamedTuple):
         """What is read of a product's texts."""
         return cls(terms_of(product), naming_of(product))
 
+    @classmethod
+    def read(cls, line: bytes) -> Self:
+        """What `line` wrote."""
+        values = json.loads(line.decode("utf-8", "surrogatepass"))
+        terms, phrases, words, brand, category = values
+        return cls(terms, Naming(phrases, words, brand, tuple(category)))
+
+    def line(self) -> bytes:
+        """The record as one line."""
+        phrases, words, brand, category = self.naming
+        text = _json([self.terms, list(phrases), list(words), brand, category])
+        return text.encode("utf-8", "surrogatepass")
+
 
 class RecordBuilder:
     """Writes records in row order."""
@@ -51,25 +65,20 @@ class RecordBuilder:
         self._folder = folder
         self._file = (folder / _RECORDS).open("wb")
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        self._block: list[str] = []
+        self._block: list[bytes] = []
         self._starts = [0]
         self._count = 0
 
-    def add(self, record: Record) -> None:
-        """The next product's."""
-        naming = record.naming
-        values = [
-            record.terms, list(naming.phrases), list(naming.words), naming.brand, naming.category
-        ]  # fmt: skip
-        self._block.append(json.dumps(values, ensure_ascii=False, separators=(",", ":")))
+    def add(self, line: bytes) -> None:
+        """The next product's, as `Record.line` or `Records.line` gives it."""
+        self._block.append(line)
         self._count += 1
         if len(self._block) == _BLOCK:
             self._write()
 
     def _write(self) -> None:
         if self._block:
-            text = "\n".join(self._block).encode("utf-8", "surrogatepass")
-            self._file.write(self._compressor.compress(text))
+            self._file.write(self._compressor.compress(b"\n".join(self._block)))
             self._starts.append(self._file.tell())
             self._block.clear()
 
@@ -107,17 +116,15 @@ class Records:
         self._number = -1
         self._block: list[bytes] = []
 
-    def at(self, row: int) -> Record:
-        """The record of a row."""
+    def line(self, row: int) -> bytes:
+        """The record of a row, as it lies here."""
         number, place = divmod(row, _BLOCK)
         if number != self._number:
             start, stop = self._starts[number : number + 2].tolist()
             self._file.seek(start)
             self._block = self._decompressor.decompress(self._file.read(stop - start)).split(b"\n")
             self._number = number
-        text = self._block[place].decode("utf-8", "surrogatepass")
-        terms, phrases, words, brand, category = json.loads(text)
-        return Record(terms, Naming(phrases, words, brand, tuple(category)))
+        return self._block[place]
 
     def close(self) -> None:
         """Close the file."""

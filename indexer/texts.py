@@ -58,7 +58,8 @@ class TextIndexes:
     def add(self, row: int, product: Product) -> None:
         """The next product, whose texts are new."""
         builders = self._caught_up()
-        builders.add(row, Record.of(product))
+        record = Record.of(product)
+        builders.add(row, record, record.line())
         builders.columns.add(row, text_values(product))
 
     def keep(self, row: int, was: int) -> None:
@@ -66,7 +67,7 @@ class TextIndexes:
         if self._held is not None and was == row:
             self._held += 1
         elif self._records is not None:
-            self._caught_up().add(row, self._records.at(was))
+            self._caught_up().take(row, self._records.line(was))
         elif self._before is not None:
             (product,) = self._before.snapshot.products.fetch([was])
             self.add(row, product)
@@ -102,7 +103,7 @@ class TextIndexes:
             self._files.callback(self._builders.close)
             if self._held is not None and self._records is not None:
                 for row in range(self._held):
-                    self._builders.add(row, self._records.at(row))
+                    self._builders.take(row, self._records.line(row))
                 self._held = None
         return self._builders
 
@@ -117,12 +118,15 @@ class _Builders:
         self._shelves = ShelfBuilder(folder / SHELVES)
         self._records = RecordBuilder(folder / RECORDS)
 
-    def add(self, row: int, record: Record) -> None:
+    def take(self, row: int, line: bytes) -> None:
+        self.add(row, Record.read(line), line)
+
+    def add(self, row: int, record: Record, line: bytes) -> None:
         with keyword_faults():
             self._lexical.add(row, record.terms)
         self._suggestions.add(record.naming)
         self._shelves.add(record.naming.category)
-        self._records.add(record)
+        self._records.add(line)
 
     def finish(self) -> None:
         self._records.finish()

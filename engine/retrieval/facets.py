@@ -71,7 +71,6 @@ CREATE TABLE field (name TEXT PRIMARY KEY, start INTEGER, stop INTEGER, terms IN
                     entries_start INTEGER, entries_stop INTEGER);
 CREATE TABLE term (field TEXT, value TEXT, display TEXT, start INTEGER, stop INTEGER,
                    PRIMARY KEY (field, value)) WITHOUT ROWID;
-CREATE UNIQUE INDEX term_start ON term (field, start);
 """
 
 
@@ -267,6 +266,7 @@ class FacetBuilder:
             term_start, number_start = term_stop, number_stop
         directory.executemany("INSERT INTO field VALUES (?, ?, ?, ?, ?, ?)", fields)
         directory.executemany(_INSERT_TERM, terms)
+        directory.execute("CREATE UNIQUE INDEX term_start ON term (field, start)")
         directory.execute("COMMIT")
         directory.close()
         np.save(self._folder / "term_rows.npy", np.concatenate(term_rows))

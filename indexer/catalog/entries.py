@@ -24,6 +24,7 @@ before keep what they became then."""
 NO_DIGEST = bytes(16)
 """The digest of what is not known again."""
 
+_json = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 _WHOLE = np.dtype("V16")
 
 
@@ -104,7 +105,7 @@ class Digests:
         """
         texts = {name: value for name, value in values.items() if name not in OFFER_FIELDS}
         try:
-            content = json.dumps([texts, others], ensure_ascii=False, default=repr)
+            content = _json([texts, others])
         except (TypeError, ValueError, RecursionError):
             return NO_DIGEST  # no row like this is known again
         encoded = content.encode("utf-8", "surrogatepass")

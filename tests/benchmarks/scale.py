@@ -41,7 +41,7 @@ from engine.types import Product, Ranking, Rows, RowSet, Vectors
 from indexer.build import IndexOptions, describe, staged
 from indexer.catalog.entries import Fresh
 from indexer.models import adopt_models, adopt_ranking, choose_models
-from indexer.products import write_products
+from indexer.products import ProductWriter
 from indexer.progress import Silent
 from tests.benchmarks.common import (
     Row,
@@ -270,7 +270,9 @@ def _whole_at(
         adopt_models(staging.folder, models, None)
         ranking = adopt_ranking(staging.folder, IndexOptions().ranking, infos)
         entries = map(Fresh, _products(bed, stores, size))
-        count = write_products(staging.folder, entries, Silent(), {}).products
+        with ProductWriter(staging.folder, {}) as writer:
+            count = len(writer.read(entries, Silent()))
+            writer.finish()
         row["texts indexed, s"] = time.perf_counter() - started
         path = work / f"vectors-{size}.npy"
         if not path.exists():

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ from engine.store import SnapshotStore
 from engine.text import passage
 from engine.types import Stage
 from indexer.build import IndexOptions, faults_named, index_catalog
-from indexer.catalog.entries import Fresh
-from indexer.products import write_products
+from indexer.catalog.entries import Entry, Fresh
+from indexer.products import ProductWriter
 from indexer.progress import Silent
 from indexer.reuse import Changes
 from tests.shop import PRODUCTS, write_catalog
@@ -268,8 +268,14 @@ def test_a_part_that_does_not_fit_is_named(
     entries = [
         Fresh(replace(PRODUCTS[0], id=str(n), description=f"{n}a {n}b " * 9)) for n in range(3000)
     ]
-    with pytest.raises(SnapshotError, match=f"cannot write to .*{reason}"), faults_named(folder):
-        write_products(folder, entries, Silent(), {})
+    with pytest.raises(SnapshotError, match=f"cannot write to .*{reason}"):
+        write(folder, entries)
+
+
+def write(folder: Path, entries: Sequence[Entry]) -> None:
+    with faults_named(folder), ProductWriter(folder, {}) as writer:
+        writer.read(entries, Silent())
+        writer.finish()
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], store: Path) -> None:
