@@ -208,8 +208,7 @@ def make_snapshot(
         if before is not None and Origins(origins, len(before)).unmoved:
             before.share(folder, VECTORS, *([PASSAGES] if keep else []))
         else:
-            served = None if before is None else before.snapshot
-            write_vectors(folder, origins, reader, progress, served)
+            write_vectors(folder, origins, reader, progress, before)
         indexing.result()
         changes = _changes(products, before, reader)
         seconds["encode"] = time.perf_counter() - started - seconds["read"]

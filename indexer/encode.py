@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,11 @@ from engine.models.folder import EncoderInfo
 from engine.models.tokens import quantise
 from engine.products import ProductStore
 from engine.retrieval.dense import create_vectors
-from engine.retrieval.passages import PassageBuilder
-from engine.snapshot import Snapshot
+from engine.retrieval.passages import PassageBuilder, Passages, segment_files
 from engine.text import passage
 from indexer.checkpoint import Checkpoint, Kept
 from indexer.progress import Progress
+from indexer.reuse import Before
 
 ENCODE_CHUNK = 2_048
 """Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
@@ -28,6 +29,8 @@ ENCODE_CHUNK = 2_048
 
 VECTORS, PASSAGES = "vectors.npy", "passages"
 _TAKEN_CHUNK = 65_536  # rows copied at a time
+_MOST_SEGMENTS = 16
+_LEAST_USED = 0.7  # of the tokens in shared segments; else they are copied into a new one
 
 
 def write_vectors(
@@ -35,7 +38,7 @@ def write_vectors(
     origins: NDArray[np.int32],
     reader: PassageReader,
     progress: Progress,
-    before: Snapshot | None = None,
+    before: Before | None = None,
 ) -> None:
     """Write every passage's vector in row order.
 
@@ -54,7 +57,7 @@ def write_vectors(
     vectors = create_vectors(folder / VECTORS, count, reader.dim)
     with (
         closing(products),
-        PassageBuilder(folder / PASSAGES) if reader.keep else nullcontext() as kept,
+        _keeper(folder, origins, before) if reader.keep else nullcontext() as keeper,
         progress.step("Encoding", count) as advance,
     ):
         for rows in _chunks(origins):
@@ -64,20 +67,57 @@ def write_vectors(
             encoded = np.empty((len(rows), reader.dim), dtype=np.float16)
             encoded[fresh], tokens = reader.read(texts)
             if before is not None and len(fresh) < len(rows):
-                encoded[known >= 0] = before.vectors[known[known >= 0]]
+                encoded[known >= 0] = before.snapshot.vectors[known[known >= 0]]
             vectors[rows.start : rows.stop] = encoded
-            if kept is not None:
-                read = iter(tokens)
-                for start, stop in _runs(known):
-                    if known[start] < 0:
-                        kept.add(next(read) for _ in range(start, stop))
-                    elif before is not None:
-                        first = int(known[start])
-                        kept.take(before.passages, first, first + stop - start)
+            if keeper is not None:
+                keeper.add(known, tokens)
             advance(len(rows))
-        if kept is not None:
-            kept.finish()
+        if keeper is not None:
+            keeper.builder.finish()
     vectors.flush()
+
+
+def _keeper(folder: Path, origins: NDArray[np.int32], before: Before | None) -> _Keeper:
+    """What keeps tokens; the segments that rows are taken from are shared."""
+    taken = origins[origins >= 0].astype(np.int64)
+    if before is None or not len(taken):
+        return _Keeper(PassageBuilder(folder / PASSAGES), None, copies=False)
+    passages = before.snapshot.passages
+    places = passages.places(taken)
+    segments = np.unique(places[:, 0]).tolist()
+    held = sum(passages.segments[number] for number in segments)
+    if len(segments) >= _MOST_SEGMENTS or int(places[:, 2].sum()) < _LEAST_USED * held:
+        return _Keeper(PassageBuilder(folder / PASSAGES), passages, copies=True)
+    for number in segments:
+        before.share(folder, *(f"{PASSAGES}/{name}" for name in segment_files(number)))
+    builder = PassageBuilder(folder / PASSAGES, segment=max(segments) + 1)
+    return _Keeper(builder, passages, copies=False)
+
+
+class _Keeper:
+    """Keeps what the encoder made of each token."""
+
+    def __init__(self, builder: PassageBuilder, before: Passages | None, *, copies: bool) -> None:
+        self.builder = builder
+        self._before = before
+        self._copies = copies
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.builder.close()
+
+    def add(self, known: NDArray[np.int32], tokens: Sequence[Kept]) -> None:
+        """The next rows: those before that each is taken from, -1 for the next of the tokens."""
+        read = iter(tokens)
+        for start, stop in _runs(known):
+            if self._before is None or known[start] < 0:
+                self.builder.add(next(read) for _ in range(start, stop))
+            elif self._copies:
+                self.builder.add(map(self._before.kept, known[start:stop].tolist()))
+            else:
+                self.builder.take(self._before.places(known[start:stop].astype(np.int64)))
 
 
 def _chunks(origins: NDArray[np.int32]) -> Iterator[range]:
@@ -94,12 +134,9 @@ def _chunks(origins: NDArray[np.int32]) -> Iterator[range]:
 
 
 def _runs(known: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-    """Where rows begin and end that are all to be encoded, or stood one after another before."""
-    if not len(known):
-        return
-    step = np.where(known[:-1] < 0, known[1:] >= 0, known[1:] != known[:-1] + 1)
-    bounds = [0, *(np.flatnonzero(step) + 1).tolist(), len(known)]
-    yield from pairwise(bounds)
+    """Where rows begin and end that are all to be encoded, or all taken over."""
+    turns = np.flatnonzero(np.diff(known < 0)) + 1
+    yield from pairwise([0, *turns.tolist(), len(known)])
 
 
 class PassageReader:

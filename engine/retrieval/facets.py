@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -126,19 +126,25 @@ class _Column:
 
     def take(
         self,
-        terms: Iterable[tuple[str, str]],
+        terms: Sequence[tuple[int, str, str]],
         entries: tuple[NDArray[np.int32], NDArray[np.int32]],
         numbers: tuple[NDArray[np.int32], NDArray[np.float64]],
     ) -> None:
-        """Entries of another column: its terms and how they are written, and codes among them."""
-        codes = []
-        for term, display in terms:
-            code = self.codes.setdefault(term, len(self.displays))
-            if code == len(self.displays):
-                self.displays.append(display)
-            codes.append(code)
-        self.term_rows.frombytes(entries[0].tobytes())
-        self.term_codes.frombytes(np.array(codes, np.int32)[entries[1]].tobytes())
+        """Entries of another column: its terms (start, value, display), and codes among them."""
+        rows, theirs = entries
+        if self.codes:
+            codes = []
+            for _, term, display in terms:
+                code = self.codes.setdefault(term, len(self.displays))
+                if code == len(self.displays):
+                    self.displays.append(display)
+                codes.append(code)
+            theirs = np.array(codes, np.int32)[theirs]
+        else:
+            self.displays = [display for _, _, display in terms]
+            self.codes = {term: code for code, (_, term, _) in enumerate(terms)}
+        self.term_rows.frombytes(rows.tobytes())
+        self.term_codes.frombytes(theirs.tobytes())
         self.number_rows.frombytes(numbers[0].tobytes())
         self.numbers.frombytes(numbers[1].tobytes())
 
@@ -219,17 +225,19 @@ class FacetBuilder:
             terms = directory.rows("SELECT start, value, display FROM term ORDER BY start")
             fields = directory.rows("SELECT * FROM field")
         starts = np.array([start for start, _, _ in terms], dtype=np.int64)
+        entries, numbers = rows[part.entry_rows], rows[part.number_rows]
+        codes = np.searchsorted(starts, part.entry_starts)
+        values = np.asarray(part.numbers)
         for name, *place in fields:
             at = _Field(part, *place)
             first = int(np.searchsorted(starts, at.entries_start))
-            entries = slice(at.entries_start, at.entries_stop)
-            moved = rows[part.entry_rows[entries]]
-            codes = np.searchsorted(starts, part.entry_starts[entries][moved >= 0]) - first
-            held = rows[part.number_rows[at.start : at.stop]]
+            moved = entries[at.entries_start : at.entries_stop]
+            held = numbers[at.start : at.stop]
+            own = codes[at.entries_start : at.entries_stop][moved >= 0] - first
             self._column(name).take(
-                ((value, display) for _, value, display in terms[first : first + at.terms]),
-                (moved[moved >= 0], codes.astype(np.int32)),
-                (held[held >= 0], part.numbers[at.start : at.stop][held >= 0]),
+                terms[first : first + at.terms],
+                (moved[moved >= 0], own.astype(np.int32)),
+                (held[held >= 0], values[at.start : at.stop][held >= 0]),
             )
 
     def finish(self) -> None:

@@ -1,16 +1,18 @@
 """What the encoder made of each product's passage, token by token, for the reranker to read.
 
-tokens.bin   int8 (tokens of all products, width): each token's numbers, in units of its scale
-scales.npy   float32 (tokens of all products,)
-starts.npy   int64 (products + 1,): where a product's tokens begin; its end is the next one's
+places.npy     int64 (products, 3): a product's segment, where in it its tokens begin, how many
+tokens-N.bin   int8 (tokens of segment N, width): each token's numbers, in units of its scale
+scales-N.npy   float32 (tokens of segment N,)
+
+A segment never changes: the next snapshot shares it, and writes one more with what is new. By far
+the largest files of a snapshot, they would else be written again for every text that changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,21 @@ from engine.errors import SnapshotDamagedError
 from engine.models.tokens import PASSAGE_TOKENS
 from engine.types import ReadPassages, Rows
 
-TOKENS, SCALES, STARTS = "tokens.bin", "scales.npy", "starts.npy"
+PLACES = "places.npy"
+
+Places = NDArray[np.int64]
+"""Segment, start and length of each product's tokens, shape (products, 3)."""
+
+
+def segment_files(number: int) -> tuple[str, str]:
+    """Names of the files of a segment: tokens and scales."""
+    return f"tokens-{number}.bin", f"scales-{number}.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    tokens: NDArray[np.int8]
+    scales: NDArray[np.float32]
 
 
 class Passages:
@@ -32,92 +48,107 @@ class Passages:
         Raises:
             SnapshotDamagedError: a file is missing, or they do not fit together.
         """
-        self._starts = open_array(folder / STARTS, np.int64)
-        self._scales = open_array(folder / SCALES, np.float32)
-        count, path = len(self._scales), folder / TOKENS
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise SnapshotDamagedError(f"{path} cannot be read: {error.strerror}") from error
-        if size != count * width or not len(self._starts) or self._starts[-1] != count:
-            raise SnapshotDamagedError(
-                f"{folder} holds {size:,} bytes for {count:,} tokens of {width} numbers. "
-                "Roll back with: daogou snapshots rollback"
-            )
-        self._tokens: NDArray[np.int8] = (
-            np.memmap(path, dtype=np.int8, mode="r", shape=(count, width))
-            if count
-            else np.empty((0, width), dtype=np.int8)
-        )
+        self._places: Places = open_array(folder / PLACES, np.int64, dimensions=2)
+        self._width = width
+        self._segments = {
+            int(number): _open_segment(folder, int(number), width)
+            for number in np.unique(self._places[:, 0])
+        }
+        for number, segment in self._segments.items():
+            own = self._places[self._places[:, 0] == number]
+            if int((own[:, 1] + own[:, 2]).max()) > len(segment.scales):
+                raise SnapshotDamagedError(
+                    f"{folder / segment_files(number)[0]} holds fewer tokens than {PLACES} names. "
+                    "Roll back with: daogou snapshots rollback"
+                )
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._places)
+
+    @property
+    def segments(self) -> dict[int, int]:
+        """How many tokens each segment holds, by its number."""
+        return {number: len(segment.scales) for number, segment in self._segments.items()}
+
+    def places(self, rows: Rows | slice) -> Places:
+        """Where the tokens of these products lie."""
+        found: Places = self._places[rows]
+        return found
 
     def take(self, rows: Rows) -> ReadPassages:
         """The tokens of these products, each padded to `PASSAGE_TOKENS`."""
-        first, end = self._starts[rows], self._starts[rows + 1]
-        places = first[:, None] + np.arange(PASSAGE_TOKENS)
-        inside = places < end[:, None]
-        kept = places[inside]
-        hidden = np.zeros((*places.shape, self._tokens.shape[1]), dtype=np.float32)
-        hidden[inside] = self._tokens[kept] * self._scales[kept, None]
+        places = self._places[rows]
+        inside = np.arange(PASSAGE_TOKENS) < places[:, 2, None]
+        hidden = np.zeros((*inside.shape, self._width), dtype=np.float32)
+        at = places[:, 1, None] + np.arange(PASSAGE_TOKENS)
+        for number in np.unique(places[:, 0]).tolist():
+            segment = self._segments[number]
+            own = inside & (places[:, 0, None] == number)
+            kept = at[own]
+            hidden[own] = segment.tokens[kept] * segment.scales[kept, None]
         return ReadPassages(hidden, inside.astype(np.int64))
 
-    def kept(
-        self, start: int, stop: int
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int64]]:
-        """The tokens of the rows from `start` to `stop` as they lie here.
+    def kept(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """The tokens of one product as they lie here: int8 (tokens, width), and their scales."""
+        number, start, length = self._places[row].tolist()
+        segment, own = self._segments[number], slice(start, start + length)
+        return segment.tokens[own], segment.scales[own]
 
-        Returns:
-            int8 (tokens, width), the scale of each, and how many each row has.
-        """
-        own = slice(int(self._starts[start]), int(self._starts[stop]))
-        return self._tokens[own], self._scales[own], np.diff(self._starts[start : stop + 1])
+
+def _open_segment(folder: Path, number: int, width: int) -> _Segment:
+    name, scales_name = segment_files(number)
+    scales = open_array(folder / scales_name, np.float32)
+    count, path = len(scales), folder / name
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise SnapshotDamagedError(f"{path} cannot be read: {error.strerror}") from error
+    if size != count * width:
+        raise SnapshotDamagedError(
+            f"{path} holds {size:,} bytes for {count:,} tokens of {width} numbers. "
+            "Roll back with: daogou snapshots rollback"
+        )
+    if not count:
+        return _Segment(np.empty((0, width), dtype=np.int8), scales)
+    return _Segment(np.memmap(path, dtype=np.int8, mode="r", shape=(count, width)), scales)
 
 
 class PassageBuilder:
-    """Writes the tokens of products in the order of their rows."""
+    """Writes the tokens of products in the order of their rows, as one segment."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
+    def __init__(self, folder: Path, segment: int = 0) -> None:
+        """Begin a segment; those of lower numbers that rows are taken from lie there already."""
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._file = (folder / TOKENS).open("wb")
+        self._number = segment
+        self._file = (folder / segment_files(segment)[0]).open("wb")
         self._scales: list[NDArray[np.float32]] = []
-        self._lengths: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+        self._places: list[Places] = []
+        self._count = 0
 
     def add(self, passages: Iterable[tuple[NDArray[np.int8], NDArray[np.float32]]]) -> None:
         """The next products: tokens and scales of each, as `quantise` gives them."""
         for quantised, scales in passages:
-            self._write(quantised, scales, np.array([len(scales)], dtype=np.int64))
+            self._file.write(np.ascontiguousarray(quantised).data)
+            self._scales.append(scales)
+            place = (self._number, self._count, len(scales))
+            self._places.append(np.array([place], dtype=np.int64))
+            self._count += len(scales)
 
-    def take(self, before: Passages, start: int, stop: int) -> None:
-        """The next products: what was kept of other rows before, from `start` to `stop`."""
-        self._write(*before.kept(start, stop))
-
-    def _write(
-        self,
-        quantised: NDArray[np.int8],
-        scales: NDArray[np.float32],
-        lengths: NDArray[np.int64],
-    ) -> None:
-        self._file.write(np.ascontiguousarray(quantised).data)
-        self._scales.append(scales)
-        self._lengths.append(lengths)
+    def take(self, places: Places) -> None:
+        """The next products, whose tokens lie in other segments."""
+        self._places.append(places)
 
     def finish(self) -> None:
         """Write what is left to write."""
         self._file.close()
         scales = np.concatenate([np.empty(0, dtype=np.float32), *self._scales])
-        np.save(self._folder / SCALES, scales)
-        np.save(self._folder / STARTS, np.cumsum(np.concatenate(self._lengths)))
+        np.save(self._folder / segment_files(self._number)[1], scales)
+        np.save(
+            self._folder / PLACES,
+            np.concatenate([np.empty((0, 3), dtype=np.int64), *self._places]),
+        )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file; what was not finished is lost."""
         self._file.close()

@@ -112,10 +112,10 @@ class SuggestionBuilder:
     def finish(self) -> None:
         """Write the index, and the old queries it was made with."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        asked = self._useful()
-        entries = self._entries(asked)
+        asked, phrases = self._useful(), list(self._counter.phrases())
+        entries = self._entries(asked, phrases)
         words = dict(self._counter.words.items())
-        words |= {phrase: count for phrase, count, whole in self._counter.phrases() if not whole}
+        words |= {phrase: count for phrase, count, whole in phrases if not whole}
         _write_index(self._folder, entries, words)
         lines = (f"{query}\t{times}\n" for query, times in asked.items())
         (self._folder / ASKED).write_text("".join(lines), encoding="utf-8")
@@ -135,12 +135,12 @@ class SuggestionBuilder:
                 useful[key] = useful.get(key, 0) + times
         return dict(sorted(useful.items(), key=lambda item: (-item[1], item[0]))[:_MOST_ASKED])
 
-    def _entries(self, asked: Mapping[str, int]) -> dict[str, _Entry]:
+    def _entries(
+        self, asked: Mapping[str, int], phrases: Iterable[tuple[str, int, bool]]
+    ) -> dict[str, _Entry]:
         """What may be suggested, by its folded form; the more telling kind of two."""
         entries = {
-            phrase: _Entry(phrase, Kind.PHRASE, count)
-            for phrase, count, whole in self._counter.phrases()
-            if whole
+            phrase: _Entry(phrase, Kind.PHRASE, count) for phrase, count, whole in phrases if whole
         }
         for query, times in asked.items():
             known = entries[query].weight if query in entries else 0

@@ -39,6 +39,7 @@ class Columns:
         self._mapping = dict(mapping)
         self._column_of = {**layout.columns, **mapping}
         self._fed: dict[str, list[str]] = {}
+        self._last: tuple[tuple[str, ...], tuple[tuple[str, list[str]], ...]] = ((), ())
         for name, column in self._column_of.items():
             self._fed.setdefault(column, []).append(name)
 
@@ -58,6 +59,13 @@ class Columns:
         if name not in _KNOWN or name in self._column_of:
             return []
         return [name] if name == column or name not in beside else []
+
+    def feeding(self, row: Mapping[str, object]) -> tuple[tuple[str, list[str]], ...]:
+        """Each column of a row, with the fields it feeds."""
+        names = tuple(row)
+        if names != self._last[0]:  # seldom: the rows of a table are alike
+            self._last = names, tuple((name, self.feeds(name, row)) for name in names)
+        return self._last[1]
 
     def check(self, path: Path, table: Table) -> None:
         """Refuse a file that lacks a column named by `--map`, or one for id or title.

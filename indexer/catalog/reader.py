@@ -261,10 +261,9 @@ def _assign(
     """A row's values by field, and the (name, value) pairs that are attributes."""
     values: dict[str, Any] = {}
     others: list[tuple[str, Any]] = []
-    for column, value in row.items():
+    for (column, fed), value in zip(columns.feeding(row), row.values(), strict=True):
         if is_absent(value):
             continue
-        fed = columns.feeds(column, row)
         if fed and fed[0] not in values:
             values.update(dict.fromkeys(fed, value))
         else:

@@ -87,7 +87,7 @@ def test_a_run_goes_on_where_the_one_before_was_stopped(
     assert (report.changes.encoded, report.changes.taken_up) == (len(PRODUCTS) - 8, 8)
     for name in (
         "vectors.npy",
-        *(("passages/tokens.bin", "passages/starts.npy") if tokens else ()),
+        *(("passages/tokens-0.bin", "passages/places.npy") if tokens else ()),
     ):
         assert (report.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     assert not (tmp_path / "cut" / "store" / FOLDER).exists()

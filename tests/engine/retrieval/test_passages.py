@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.errors import SnapshotDamagedError
 from engine.models.tokens import PASSAGE_TOKENS, pack, quantise
-from engine.retrieval.passages import TOKENS, PassageBuilder, Passages
+from engine.retrieval.passages import PassageBuilder, Passages, segment_files
 
 WIDTH = 8
 
@@ -22,10 +22,14 @@ def tokens(lengths: list[int]) -> list[np.ndarray[tuple[int, int], np.dtype[np.f
 
 
 def kept(folder: Path, lengths: list[int]) -> Passages:
-    with PassageBuilder(folder) as builder:
-        builder.add(map(quantise, tokens(lengths)[:2]))
-        builder.add(map(quantise, tokens(lengths)[2:]))
-        builder.finish()
+    first = PassageBuilder(folder)
+    first.add(map(quantise, tokens(lengths)[:2]))
+    first.finish()
+    shared = Passages(folder, WIDTH).places(slice(None))
+    second = PassageBuilder(folder, segment=1)
+    second.take(shared)
+    second.add(map(quantise, tokens(lengths)[2:]))
+    second.finish()
     return Passages(folder, WIDTH)
 
 
@@ -66,10 +70,10 @@ def test_zeros_stay_zeros() -> None:
 
 def test_a_file_that_was_cut_is_named(tmp_path: Path) -> None:
     kept(tmp_path / "passages", [3, 4])
-    path = tmp_path / "passages" / TOKENS
+    path = tmp_path / "passages" / segment_files(0)[0]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(SnapshotDamagedError, match="55 bytes for 7 tokens of 8 numbers"):
         Passages(tmp_path / "passages", WIDTH)
     path.unlink()
-    with pytest.raises(SnapshotDamagedError, match=TOKENS):
+    with pytest.raises(SnapshotDamagedError, match=path.name):
         Passages(tmp_path / "passages", WIDTH)
