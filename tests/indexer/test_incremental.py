@@ -64,7 +64,7 @@ def first(
     return folder / "store", options
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(catalogs(), min_size=1, max_size=3))
 def test_indexed_again_is_indexed_anew(
     first: tuple[Path, IndexOptions],
@@ -82,7 +82,7 @@ def test_indexed_again_is_indexed_anew(
     shutil.rmtree(folder)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(catalogs())
 def test_applied_is_indexed_anew(
     first: tuple[Path, IndexOptions],
