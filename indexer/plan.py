@@ -54,18 +54,21 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         RejectLog(None, strict=options.strict) as rejects,
     ):
         known = None if before is None else before.known
+        reusable, to_encode = before is not None and before.reusable, 0
         for chunk in _chunks(entries_of(source, store, options, rejects, known), ENCODE_CHUNK):
             products += len(chunk)
             encoded = chunk
             if before is not None:
-                matches = before.match(chunk)
-                encoded = [entry for entry, at in zip(chunk, matches, strict=True) if at.vector < 0]
+                matches = zip(chunk, before.match(chunk), strict=True)
+                encoded = [entry for entry, at in matches if not reusable or at.vector < 0]
+            to_encode += len(encoded)
             sample += [_passage(entry, before) for entry in encoded[: _SAMPLE - len(sample)]]
         rejected = rejects.total
     if not products:
         raise CatalogError(f"{source} holds no products that could be indexed")
-    changes = Changes(added=products, encoded=products) if before is None else before.total()
-    return Plan(products, rejected, changes, _seconds(options, sample, changes.encoded))
+    changes = Changes(added=products) if before is None else before.total()
+    changes.encoded = to_encode
+    return Plan(products, rejected, changes, _seconds(options, sample, to_encode))
 
 
 def _passage(entry: Entry, before: Before | None) -> str:

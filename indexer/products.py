@@ -84,7 +84,9 @@ class ProductWriter:
                 advance(1)
         if len(rows):
             self._finish_store()
-        return rows.vectors
+        if self._before is None:
+            return rows.vectors
+        return self._before.origins(rows.vectors)
 
     def _add(self, row: int, entry: Entry, match: Match) -> None:
         if match.texts >= 0:

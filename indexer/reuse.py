@@ -6,8 +6,8 @@ reads and encodes nothing. What is taken over is verified first: damage must not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
 from indexer.sharing import share
 
 DIGESTS = "sources.npy"
-_COMPUTED = ("vectors.npy", "passages/")
+_COMPUTED = ("vectors.npy", "passages")
 
 
 @dataclass(slots=True)
@@ -75,18 +75,20 @@ def unknown(entry: Fresh) -> Match:
 class Before:
     """The current snapshot of a store, while the next one is made."""
 
-    def __init__(self, snapshot: Snapshot, damaged: set[str], *, reusable: bool) -> None:
+    def __init__(
+        self, snapshot: Snapshot, checks: Mapping[str, Future[bool]], *, same: bool
+    ) -> None:
         """Look into a snapshot.
 
         Args:
             snapshot: an open one.
-            damaged: its files that are not as they were written.
-            reusable: whether its vectors are what the new encoder would give.
+            checks: whether each of its files is as it was written; awaited when it is asked for.
+            same: whether its vectors, if whole, are what the new encoder would give.
         """
         self.snapshot = snapshot
-        self.reusable = reusable
         self.changes = Changes()
-        self._damaged = damaged
+        self._checks = checks
+        self._same = same
 
     @classmethod
     def open(cls, snapshots: SnapshotStore, encoder: ModelInfo, *, tokens: bool) -> Self | None:
@@ -99,15 +101,14 @@ class Before:
             snapshot = Snapshot.open(snapshots.current())
         except SnapshotError:
             return None
-        damaged = _damaged(snapshot)
-        if damaged & {PRODUCTS, OFFERS, DIGESTS}:
+        checks = _checks(snapshot)
+        if not all(checks[name].result() for name in (PRODUCTS, OFFERS, DIGESTS)):
             return None
         manifest = snapshot.manifest
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
-        kept = not tokens or any(name.startswith(_COMPUTED[1]) for name in manifest.files)
-        whole = not any(name.startswith(_COMPUTED) for name in damaged)
-        return cls(snapshot, damaged, reusable=same and kept and whole)
+        kept = not tokens or any(name.startswith("passages/") for name in manifest.files)
+        return cls(snapshot, checks, same=same and kept)
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -128,7 +129,10 @@ class Before:
 
     def whole(self, *parts: str) -> bool:
         """Whether the snapshot has all of these parts, every byte as it was written."""
-        return all(self.files(part) for part in parts) and not self._damaged & {*self.files(*parts)}
+        return all(map(self.files, parts)) and all(map(self._is_whole, self.files(*parts)))
+
+    def _is_whole(self, name: str) -> bool:
+        return self._checks[name].result()
 
     def share(self, target: Path, *parts: str) -> None:
         """Have another folder hold these parts too."""
@@ -140,10 +144,18 @@ class Before:
         return {
             name: entry
             for name, entry in files.items()
-            if name not in self._damaged
+            if self._is_whole(name)
             and (target / name).exists()
             and (target / name).samefile(self.folder / name)
         }
+
+    @property
+    def reusable(self) -> bool:
+        """Whether its vectors, and kept tokens, are what the new encoder would give.
+
+        They are by far the largest files: it takes long to say, and is best asked for last.
+        """
+        return self._same and all(map(self._is_whole, self.files(*_COMPUTED)))
 
     @cached_property
     def digests(self) -> NDArray[np.uint64]:
@@ -175,9 +187,14 @@ class Before:
                 match = unknown(entry)
             else:
                 match = self._compared(unknown(entry), entry, row, *bodies[row])
-            self.changes.encoded += match.vector < 0
             matches.append(match)
         return matches
+
+    def origins(self, vectors: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Rows whose vector is a product's own, as matched; -1 throughout where any is damaged."""
+        origins = vectors if self.reusable else np.full_like(vectors, -1)
+        self.changes.encoded = int((origins < 0).sum())
+        return origins
 
     def _known(self, entry: Known, offer: str) -> Match:
         now = offer if entry.offer is None else entry.offer
@@ -192,7 +209,7 @@ class Before:
             self.changes.changed += 1
             return now._replace(offer=same)
         self.changes.updated += 1
-        return now._replace(offer=same, vector=row if self.reusable else -1)
+        return now._replace(offer=same, vector=row if self._same else -1)
 
     def _same_texts(self, product_id: str, row: int, now: str, offer: str) -> Match:
         if now == offer:
@@ -200,7 +217,7 @@ class Before:
         else:
             self.changes.updated += 1
         same = row if now == offer else -1
-        return Match(product_id, row, same, row if self.reusable else -1, now, "")
+        return Match(product_id, row, same, row if self._same else -1, now, "")
 
     def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""
@@ -210,16 +227,23 @@ class Before:
         return changes
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and leave unread what nobody asked for."""
+        for check in self._checks.values():
+            check.cancel()
         self.snapshot.products.close()
 
 
-def _damaged(snapshot: Snapshot) -> set[str]:
-    """The snapshot's files that are not as they were written: opening checks small ones only."""
+def _checks(snapshot: Snapshot) -> dict[str, Future[bool]]:
+    """Whether each file is as it was written: opening checks small ones only.
+
+    Hashing leaves Python's lock, so that all is read while the catalog is.
+    """
     files = snapshot.manifest.files
-    with ThreadPoolExecutor(usable_cores()) as threads:  # hashing leaves Python's lock
-        whole = threads.map(lambda name: files[name].is_at(snapshot.folder / name), files)
-        return {name for name, is_whole in zip(files, whole, strict=True) if not is_whole}
+    first = sorted(files, key=lambda name: name.startswith(_COMPUTED))  # the largest last
+    threads = ThreadPoolExecutor(usable_cores())
+    checks = {name: threads.submit(files[name].is_at, snapshot.folder / name) for name in first}
+    threads.shutdown(wait=False)
+    return checks
 
 
 class Origins:
