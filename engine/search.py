@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer import Answer, Probabilities
+from engine.arrays import places_in
+from engine.asked import QueryVectors
 from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
@@ -39,6 +41,7 @@ from engine.types import (
 )
 from engine.understand import clean, understand
 
+_SMALL = 20_000  # products of a catalog of which all that have a word are collected
 _BEST = 50  # products of an answer that say where it lies
 
 
@@ -52,6 +55,7 @@ class SearchEngine:
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
         self._lister = Lister(snapshot.facets, snapshot.id_rank, self.ranker.numbers)
         self._cache = AnswerCache(settings.cache)
+        self._vectors = QueryVectors(lambda: snapshot.encoder, keep=settings.cache > 0)
 
     @classmethod
     def open(
@@ -150,6 +154,11 @@ class SearchEngine:
         )
         self._cache.put(key, found)
         return found
+
+    def expect(self, text: str) -> None:
+        """Begin to encode what is likely to be searched for next."""
+        if len(text) <= self.settings.max_query_chars and (words := clean(text)):
+            self._vectors.begin(words)
 
     def search_many(
         self,
@@ -295,10 +304,8 @@ class SearchEngine:
         whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
         if whole or answer.vector is None:
             return Listing(ranking)
-        known = () if allowed is not None else (Stage.LEXICAL, Stage.DENSE)
-        matches = self._matcher.of(
-            answer.query.text, answer.vector, *(answer.rankings[one] for one in known)
-        )
+        known = () if allowed is not None else (answer.collected, answer.rankings[Stage.DENSE])
+        matches = self._matcher.of(answer.query.text, answer.vector, *known)
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)
 
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
@@ -315,15 +322,18 @@ class SearchEngine:
         for answer in answers:
             exact = np.array(answer.query.exact_rows, dtype=np.int64)
             answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
+        if len(texts) == 1 and stage is not Stage.LEXICAL:
+            self._vectors.begin(texts[0])  # it runs while keywords are searched
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
-                found = self.snapshot.lexical.search(texts, self.settings.lexical_depth, allowed)
+                found = self.snapshot.lexical.search(texts, self._collected, allowed)
             for answer, ranking in zip(answers, found, strict=True):
-                answer.rankings[Stage.LEXICAL] = ranking
+                answer.collected = ranking
+                answer.rankings[Stage.LEXICAL] = ranking.top(self.settings.lexical_depth)
         if stage is Stage.LEXICAL:
             return
         with clock.measure("encode"):
-            vectors = self.snapshot.encoder.encode_queries(texts)
+            vectors = self._vectors.of(texts)
         with clock.measure(Stage.DENSE):
             found = self.snapshot.dense.search(vectors, self.settings.dense_depth, allowed)
         for answer, ranking in zip(answers, found, strict=True):
@@ -335,15 +345,28 @@ class SearchEngine:
                 answer.vector = vector
                 self._fuse(answer, vector)
 
+    @property
+    def _collected(self) -> int:
+        """Products that keyword search collects: in a small catalog all that have a word.
+
+        That takes less than looking up later what vector search alone has brought.
+        """
+        size = len(self.snapshot)
+        depth = self.settings.lexical_depth
+        return max(size, depth) if size <= _SMALL else depth
+
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
         lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
         rows = np.union1d(lexical.rows, dense.rows)
+        collected = answer.collected
+        places, there = places_in(rows, collected.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)
-        keyword[np.searchsorted(rows, lexical.rows)] = lexical.scores
+        keyword[places[there]] = collected.scores[there]
         # A list that came up short holds every product with any of the words.
-        if len(lexical) == self.settings.lexical_depth:
-            unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
+        if len(collected) == self._collected:
+            unscored = np.ones(len(rows), dtype=np.bool_)
+            unscored[places[there]] = False
             keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
         self.ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
 

@@ -120,6 +120,8 @@ class ShoppingGuide(SearchEngine):
             conditions[found.query_id] = condition
             return found
 
+        if stage is not Stage.LEXICAL:
+            self.expect(text)  # it is encoded while it is read
         found = self.navigator.find(text, filters, search, read=read)
         if not explain:
             return found

@@ -101,6 +101,7 @@ class Navigator:
         statements = self._choose(statements, filters)
         applied = [one for one in statements if one.applied]
         both = _all([one.condition for one in applied], filters)
+        related = tuple(self._related(asked))
         result = search(without(asked, applied), both)
         return Navigated(
             result,
@@ -109,7 +110,7 @@ class Navigator:
                 corrected=corrected,
                 understood=tuple(statements),
                 shelves=tuple(self._near(result)),
-                related=tuple(self._related(asked)),
+                related=related,
                 relaxations=tuple(self._ways_on(asked, both, result, search)),
             ),
         )

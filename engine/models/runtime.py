@@ -59,7 +59,7 @@ class Session:
             max_length: tokens of the longest sequence the model reads.
             threads: CPU threads in all; 0 takes every core this process may use. Each runs a
                 batch of its own: that beats many threads sharing one batch, and lets queries
-                queries run side by side.
+                run side by side.
             tokens: give what the last layer made of each token too: see `read`.
 
         Raises:
@@ -92,6 +92,24 @@ class Session:
         padded by `LENGTH_STEP`, and the activation ranges of int8 are fixed at export.
         """
         return self.run_batches(len(sequences), self._batches(sequences))
+
+    def begin(self, sequences: Sequence[Encoding]) -> Callable[[], Outputs]:
+        """As `run`, but only begun: what is returned waits for the output.
+
+        For a few short sequences, one batch. It runs beside the others, in a request of its own
+        (0.03 ms): who never comes for the output holds nothing up.
+        """
+        (batch,) = self._batches(sequences)
+        request = self._model.create_infer_request()
+        request.start_async(batch.inputs)
+
+        def finish() -> Outputs:
+            request.wait()
+            outputs = np.empty((len(sequences), self.width), dtype=np.float32)
+            outputs[batch.places] = request.get_output_tensor(0).data
+            return outputs
+
+        return finish
 
     def read(self, sequences: Sequence[Encoding], most: int) -> tuple[Outputs, list[Outputs]]:
         """The same, and what the last layer made of each sequence's first `most` tokens.
