@@ -54,7 +54,7 @@ class TransformerEncoder:
 
     def begin_query(self, text: str) -> Callable[[], Vectors]:
         """As `encode_queries` of one text, but only begun: what is returned waits for its end."""
-        return self._session.begin(self._tokenizer.encode_batch([self.info.query_prefix + text]))
+        return self._session.begin([self._tokenizer.encode(self.info.query_prefix + text)])
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (len(texts), dim), float32, unit length."""

@@ -105,9 +105,7 @@ class ExactIndex:
             limit = min(size, 4 * limit)
         return [ranking.top(depth) for ranking in rankings]
 
-    def _search(
-        self, query: NDArray[np.float32], depth: int, allowed: RowSet | None
-    ) -> Ranking:
+    def _search(self, query: NDArray[np.float32], depth: int, allowed: RowSet | None) -> Ranking:
         """The best `depth` products of one query, of at least so many."""
         cosines = self._cosines(query)
         among = np.arange(len(cosines)) if allowed is None else allowed.rows
