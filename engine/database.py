@@ -7,7 +7,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, LifoQueue
 from typing import Any
 
 from engine.errors import SnapshotDamagedError
@@ -27,7 +27,8 @@ class ReadOnlyDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        # The one used last is used next: each maps the file for itself.
+        self._idle: LifoQueue[sqlite3.Connection] = LifoQueue()
         self.close = weakref.finalize(self, _close_all, self._idle)
         """Close every connection; happens by itself when the last user is gone."""
         for _ in range(CONNECTIONS):
@@ -85,7 +86,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _close_all(connections: SimpleQueue[sqlite3.Connection]) -> None:
+def _close_all(connections: LifoQueue[sqlite3.Connection]) -> None:
     with contextlib.suppress(Empty):
         while True:
             connections.get_nowait().close()

@@ -8,7 +8,8 @@ The API, the command line, the evaluation and the benchmarks all call `SearchEng
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -80,9 +81,19 @@ class SearchEngine:
         engine = cls(snapshot, settings)
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
         _ = engine.snapshot.products
+        with ThreadPoolExecutor() as threads:  # models are compiled side by side
+            for opened in [threads.submit(part) for part in engine._slow_parts()]:
+                opened.result()
         engine.ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
+
+    def _slow_parts(self) -> list[Callable[[], object]]:
+        """What the first search needs and takes long to open, each independent of the others."""
+        parts: list[Callable[[], object]] = [lambda: self.snapshot.encoder]
+        if self.settings.rerank:
+            parts.append(lambda: self.snapshot.reranker)
+        return parts
 
     def newer(self) -> Self | None:
         """An engine over what the store serves now, warm; None where that is this snapshot.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -32,6 +32,13 @@ _CONSIDERED = 3  # products looked at for each one suggested
 class ShoppingGuide(SearchEngine):
     """All that a snapshot can do for a shopper. Safe to use from many threads."""
 
+    def _slow_parts(self) -> list[Callable[[], object]]:
+        """Those of a search, and what reads queries."""
+        return [*super()._slow_parts(), self._open_navigator]
+
+    def _open_navigator(self) -> None:
+        self.navigator.warm_up()
+
     def newer(self) -> Self | None:
         """As `SearchEngine.newer`: ready for all that this one was asked for."""
         fresh = super().newer()
@@ -40,7 +47,6 @@ class ShoppingGuide(SearchEngine):
                 _ = fresh.recommender
             if "consultant" in vars(self):
                 fresh.consultant.share_encoder(self.consultant)
-            fresh.navigator.warm_up()
         return fresh
 
     @cached_property

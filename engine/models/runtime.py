@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+import openvino.opset13 as ops
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
@@ -235,6 +236,36 @@ _NORMALISING = {"MVN", "Multiply", "Add"}
 """What a layer ends with, in this order; a bias of 0 and a weight of 1 are left out."""
 
 
+def _small_tables(model: ov.Model) -> ov.Model:
+    """The model with its tables of embeddings left as the small integers they are stored as.
+
+    What is taken from a table is scaled, instead of the table: the same numbers without a float32
+    copy of it, which is three quarters of what the shipped encoder takes in memory.
+    """
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Gather":
+            continue
+        scaled, places, axis = op.input_values()
+        parts = [one.get_node() for one in scaled.get_node().input_values()]
+        if scaled.get_node().get_type_name() != "Multiply" or len(parts) != 2:
+            continue
+        converted, scale = parts
+        table = [one.get_node() for one in converted.input_values()]
+        kinds = [one.get_type_name() for one in (converted, scale, *table)]
+        if kinds != ["Convert", "Constant", "Constant"] or not _by_row(table[0], scale):
+            continue
+        taken = ops.convert(ops.gather(table[0], places, axis), converted.get_element_type())
+        small = ops.multiply(taken, ops.gather(scale, places, axis))
+        small.set_friendly_name(op.get_friendly_name())
+        op.output(0).replace(small.output(0))
+    return model
+
+
+def _by_row(table: ov.Node, scale: ov.Node) -> bool:
+    """Whether each row of a table has a scale of its own."""
+    return list(scale.get_output_shape(0)) == [table.get_output_shape(0)[0], 1]
+
+
 def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
@@ -244,7 +275,7 @@ def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     }
     try:
         core = ov.Core()
-        model = core.read_model(graph)
+        model = _small_tables(core.read_model(graph))
         return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(
