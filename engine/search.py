@@ -31,6 +31,7 @@ from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import (
     Filter,
+    Mode,
     Product,
     Query,
     Ranking,
@@ -118,6 +119,17 @@ class SearchEngine:
         reranks = self.settings.rerank and Stage.RERANKED in self.stages
         return Stage.RERANKED if reranks else Stage.FUSED
 
+    def choose(self, stage: Stage | None, mode: Mode | None) -> tuple[Stage, int]:
+        """The stage that is asked for, and how many products it reranks.
+
+        A stage that is named goes before the mode's own. Neither asks for what the snapshot lacks.
+        """
+        depth = self.settings.rerank_depth if mode is None else mode.depth
+        if stage is None and mode is not None:
+            reranks = depth > 0 and Stage.RERANKED in self.stages
+            stage = Stage.RERANKED if reranks else Stage.FUSED
+        return stage or self.default_stage, depth or self.settings.rerank_depth
+
     def product(self, product_id: str) -> Product:
         """The product with this id.
 
@@ -137,6 +149,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
@@ -144,6 +157,8 @@ class SearchEngine:
 
         What matches the words is listed (`engine.retrieval.matching`): ranked, or as `view` says.
         A single stage's ranking (`lexical`, `dense`) is listed whole, and `view` does not count.
+
+        Which stage ranks, and how deep, is as `choose` says of `stage` and `mode`.
 
         With a `deadline` (`time.monotonic`), reranking is left out where it would end later: the
         answer is then the fused ranking, marked as degraded.
@@ -154,14 +169,21 @@ class SearchEngine:
             StageUnavailableError: reranking was asked for and the snapshot has no reranker.
             SnapshotSchemaError: facets were asked for and the snapshot cannot count.
         """
-        stage = stage or self.default_stage
-        key = (clean(text), k, offset, filters, stage, view)
+        stage, depth = self.choose(stage, mode)
+        key = (clean(text), k, offset, filters, stage, depth, view)
         too_long = len(text) > self.settings.max_query_chars  # though it may be cleaned to less
         known = None if too_long else self._cache.get(key, text)
         if known is not None:
             return known
         (found,) = self.search_many(
-            [text], k=k, offset=offset, filters=filters, stage=stage, view=view, deadline=deadline
+            [text],
+            k=k,
+            offset=offset,
+            filters=filters,
+            stage=stage,
+            mode=mode,
+            view=view,
+            deadline=deadline,
         )
         self._cache.put(key, found)
         return found
@@ -179,6 +201,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         candidates: Sequence[Sequence[str]] | None = None,
         deadline: float | None = None,
@@ -197,7 +220,7 @@ class SearchEngine:
             raise ValueError(f"k and offset count products: {k} and {offset} are negative")
         if not texts:
             return []
-        stage = stage or self.default_stage
+        stage, depth = self.choose(stage, mode)
         clock = Clock(len(texts))
         with clock.measure("understand"):
             answers = [
@@ -215,10 +238,11 @@ class SearchEngine:
             self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
         asked = stage
         if stage is Stage.RERANKED:
-            everything = candidates is not None
             try:
                 with clock.measure(Stage.RERANKED):
-                    self.ranker.rerank(answers, everything=everything, deadline=deadline)
+                    self.ranker.rerank(
+                        answers, None if candidates is not None else depth, deadline=deadline
+                    )
             except OutOfTimeError:
                 stage = Stage.FUSED
         if candidates is None:  # given candidates say nothing of the catalog
@@ -255,7 +279,12 @@ class SearchEngine:
         ]
 
     def answer(
-        self, text: str, *, filters: Filter | None = None, stage: Stage | None = None
+        self,
+        text: str,
+        *,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        mode: Mode | None = None,
     ) -> Answer:
         """A query's candidates as `search` ranks them: what an explanation measures against.
 
@@ -264,13 +293,13 @@ class SearchEngine:
         Raises:
             QueryError, FilterError, StageUnavailableError: as `search`.
         """
-        stage = stage or self.default_stage
+        stage, depth = self.choose(stage, mode)
         limit = self.settings.max_query_chars
         answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
         allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         self._retrieve([answer], Stage.FUSED, allowed, Clock(1))
         if self.ranker.reads_classes(stage):
-            self.ranker.rerank([answer], everything=False)
+            self.ranker.rerank([answer], depth)
         return answer
 
     def features(

@@ -21,7 +21,7 @@ from engine.retrieval.filters import allowed_rows
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion
 from engine.search import SearchEngine
-from engine.types import And, Filter, Product, Rows, RowSet, SearchResult, Stage
+from engine.types import And, Filter, Mode, Product, Rows, RowSet, SearchResult, Stage
 from engine.understand import understand
 
 MOST_TURNS = 20
@@ -96,6 +96,7 @@ class ShoppingGuide(SearchEngine):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
@@ -120,6 +121,7 @@ class ShoppingGuide(SearchEngine):
                 offset=offset,
                 filters=condition,
                 stage=stage,
+                mode=mode,
                 view=view,
                 deadline=deadline,
             )
@@ -137,6 +139,7 @@ class ShoppingGuide(SearchEngine):
             [hit.product.id for hit in result.hits],
             filters=conditions[result.query_id],
             stage=result.stage,
+            mode=mode,
         )
         return replace(found, explanations=tuple(explanations))
 
@@ -152,6 +155,7 @@ class ShoppingGuide(SearchEngine):
         *,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
     ) -> list[Explanation]:
         """Why each of these products is ranked as it is for these words.
 
@@ -160,6 +164,7 @@ class ShoppingGuide(SearchEngine):
             products: ids of products, among the results or not; at most `MOST_EXPLAINED`.
             filters: those of the search: its other candidates set the scale.
             stage: whose ranking is explained.
+            mode: that of the search.
 
         Raises:
             QueryError: empty or too long, or too many products.
@@ -167,9 +172,9 @@ class ShoppingGuide(SearchEngine):
             ProductNotFoundError: the snapshot has no product of an id.
         """
         _check_explained(len(products))
-        stage = stage or self.default_stage
+        stage, _ = self.choose(stage, mode)
         rows = np.array([self._row(one) for one in products], dtype=np.int64)
-        answer = self.answer(text, filters=filters, stage=stage)
+        answer = self.answer(text, filters=filters, stage=stage, mode=mode)
         return self.explainer.explain(answer, stage, rows)
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
