@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from engine.settings import Settings, load_settings
-from engine.types import Sort, Stage
+from engine.types import Mode, Sort, Stage
 
 if TYPE_CHECKING:
     from engine.guide.guide import ShoppingGuide
@@ -84,6 +84,9 @@ def search(
         typer.Option("--filter", help="brand=Nike, price<=50, price=10..50; repeat for more."),
     ] = None,
     stage: Annotated[Stage | None, typer.Option(help="Show this stage's ranking.")] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="What it may cost; DAOGOU_MODE if left out.")
+    ] = None,
     sort: Annotated[Sort, typer.Option(help="Order of the results.")] = Sort.RELEVANCE,
     facet: Annotated[
         list[str] | None, typer.Option(help="Field whose values are counted; repeatable.")
@@ -117,6 +120,7 @@ def search(
         offset=offset,
         filters=condition,
         stage=stage,
+        mode=mode,
         view=View(sort, collapse, tuple(facet or ())),
         read=understand,
         explain=explain,

@@ -21,6 +21,7 @@ from engine.types import (
     AttributeValue,
     Facet,
     Hit,
+    Mode,
     Product,
     Relevance,
     SearchResult,
@@ -82,6 +83,16 @@ AskedStage = Annotated[
 ]
 
 
+AskedMode = Annotated[
+    Mode | None,
+    Field(
+        description="What the search may cost: fast reranks nothing, balanced "
+        f"{Mode.BALANCED.depth} products, best {Mode.BEST.depth}; as the server is set without it. "
+        "A `stage` goes before."
+    ),
+]
+
+
 AskedUnderstanding = Annotated[
     bool,
     Field(
@@ -122,6 +133,7 @@ class SearchParams(BaseModel):
         examples=[["brand=Nike", "price<=50"]],
     )
     stage: AskedStage = None
+    mode: AskedMode = None
     understand: AskedUnderstanding = True
     explain: AskedExplanation = False
     sort: AskedSort = Sort.RELEVANCE
@@ -158,6 +170,7 @@ class SearchRequest(BaseModel):
         "`gte` and `lte` bound a number.",
     )
     stage: AskedStage = None
+    mode: AskedMode = None
     understand: AskedUnderstanding = True
     explain: AskedExplanation = False
     sort: AskedSort = Sort.RELEVANCE

@@ -23,7 +23,7 @@ from engine.listing import AS_RANKED, View
 from engine.pace import Pace
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion
-from engine.types import Filter, Product, SearchResult, Stage
+from engine.types import Filter, Mode, Product, SearchResult, Stage
 
 T = TypeVar("T")
 
@@ -65,6 +65,7 @@ class Engine(Protocol):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
@@ -78,6 +79,7 @@ class Engine(Protocol):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,

@@ -21,6 +21,8 @@ class Answer:
 
     query: Query
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
+    collected: Ranking = field(default_factory=Ranking.empty)
+    """What keyword search found: of it the lexical ranking is the head."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

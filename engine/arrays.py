@@ -30,3 +30,13 @@ def open_array(path: Path, dtype: type[np.generic], dimensions: int = 1) -> NDAr
             f"{dimensions}. Roll back with: daogou snapshots rollback"
         )
     return array
+
+
+def places_in(
+    ascending: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where each wanted number stands among ascending ones, and whether it does; (wanted,) each."""
+    places = np.searchsorted(ascending, wanted)
+    there = places < len(ascending)
+    there[there] = ascending[places[there]] == wanted[there]
+    return places, there

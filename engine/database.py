@@ -7,7 +7,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, LifoQueue
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +29,8 @@ class ReadOnlyDatabase:
     def __init__(self, path: Path, beside: Mapping[str, Path] = MappingProxyType({})) -> None:
         """Open a file, and others whose tables are named `NAME.table`."""
         self._path = path
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        # The one used last is used next: each maps the file for itself.
+        self._idle: LifoQueue[sqlite3.Connection] = LifoQueue()
         self.close = weakref.finalize(self, _close_all, self._idle)
         """Close every connection; happens by itself when the last user is gone."""
         for _ in range(CONNECTIONS):
@@ -94,7 +95,7 @@ def address(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
 
 
-def _close_all(connections: SimpleQueue[sqlite3.Connection]) -> None:
+def _close_all(connections: LifoQueue[sqlite3.Connection]) -> None:
     with contextlib.suppress(Empty):
         while True:
             connections.get_nowait().close()

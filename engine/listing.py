@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import places_in
 from engine.retrieval.counts import count
 from engine.retrieval.facets import Facets
 from engine.retrieval.matching import Matches
@@ -104,9 +105,11 @@ class Lister:
 
     def _ordered(self, ranking: Ranking, rows: Rows, matches: Matches) -> Ranking:
         """The rows as ranked, those that were not ranked behind."""
-        kept = np.isin(ranking.rows, rows)
+        places, kept = places_in(rows, ranking.rows)
         ranked = Ranking(ranking.rows[kept], ranking.scores[kept])
-        others = rows[~np.isin(rows, ranked.rows)]
+        left = np.ones(len(rows), dtype=np.bool_)
+        left[places[kept]] = False
+        others = rows[left]
         rest = Ranking.sort(others, _worth(others, matches), self._id_rank)
         floor = np.float32(min(float(ranked.scores[-1]), 0.0) if len(ranked) else 0.0)
         below = floor - 1 + _descending(len(rest))
@@ -131,8 +134,8 @@ class Lister:
 
 def _worth(rows: Rows, matches: Matches) -> Scores:
     worth = np.zeros(len(rows), dtype=np.float32)
-    there = np.isin(rows, matches.rows)
-    worth[there] = matches.scores[np.searchsorted(matches.rows, rows[there])]
+    places, there = places_in(matches.rows, rows)
+    worth[there] = matches.scores[places[there]]
     return worth
 
 

@@ -6,7 +6,7 @@ every fake passes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +31,17 @@ class Encoder(Protocol):
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (len(texts), dim), float32, unit length."""
+
+
+@runtime_checkable
+class EagerEncoder(Protocol):
+    """A bi-encoder that reads a query while the caller does something else."""
+
+    def begin_query(self, text: str) -> Callable[[], Vectors]:
+        """Begin; what is returned waits for what `encode_queries` gives, shape (1, dim).
+
+        It is called once, or never.
+        """
 
 
 class Reranker(Protocol):

@@ -91,9 +91,9 @@ class CandidateRanker:
         return Signals(rows, keyword, cosine, pool, *self._measures)
 
     def rerank(
-        self, answers: Sequence[Answer], *, everything: bool, deadline: float | None = None
+        self, answers: Sequence[Answer], depth: int | None, *, deadline: float | None = None
     ) -> None:
-        """Order the head of each fused ranking anew; the rest follows as it was.
+        """Order the first `depth` of each fused ranking anew, or all; the rest follows as it was.
 
         Raises:
             OutOfTimeError: that is not likely to be done by the deadline (`time.monotonic`). The
@@ -102,7 +102,7 @@ class CandidateRanker:
         """
         with self._opening:  # the first to ask loads it; that is not to be learnt from
             self._reranker()
-        heads = [self._head(answer, everything) for answer in answers]
+        heads = [answer.rankings[Stage.FUSED].rows[:depth] for answer in answers]
         pairs = sum(map(len, heads))
         if not self._pace.allows(pairs, deadline):
             raise OutOfTimeError(f"reranking {pairs} products needs longer than is left")
@@ -191,7 +191,9 @@ class CandidateRanker:
         everything: bool,
     ) -> QueryFeatures:
         """Features of what `stage` has to rank for a fused answer: see `SearchEngine.features`."""
-        head = self._head(answer, everything or stage is not Stage.RERANKED)
+        whole = everything or stage is not Stage.RERANKED
+        depth = None if whole else self._settings.rerank_depth
+        head = answer.rankings[Stage.FUSED].rows[:depth]
         others = beside[~np.isin(beside, head)]
         signals = self._signals(answer, np.concatenate([head, others]))
         words = self._word_scores(answer.query.text)
@@ -202,11 +204,6 @@ class CandidateRanker:
         return QueryFeatures(
             signals.rows, compute_features(signals), compute_statistics(signals), len(head)
         )
-
-    def _head(self, answer: Answer, everything: bool) -> Rows:
-        """What is reranked: decided before paging, by the fused ranking alone."""
-        rows = answer.rankings[Stage.FUSED].rows
-        return rows if everything else rows[: self._settings.rerank_depth]
 
     def _signals(self, answer: Answer, rows: Rows) -> Signals:
         """What retrieval says of these rows; those outside the pool are scored like it."""

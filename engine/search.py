@@ -8,7 +8,8 @@ The API, the command line, the evaluation and the benchmarks all call `SearchEng
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer import Answer, Probabilities
+from engine.arrays import places_in
+from engine.asked import QueryVectors
 from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
@@ -28,6 +31,7 @@ from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import (
     Filter,
+    Mode,
     Product,
     Query,
     Ranking,
@@ -39,6 +43,7 @@ from engine.types import (
 )
 from engine.understand import clean, understand
 
+_SMALL = 20_000  # products of a catalog of which all that have a word are collected
 _BEST = 50  # products of an answer that say where it lies
 
 
@@ -52,6 +57,7 @@ class SearchEngine:
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
         self._lister = Lister(snapshot.facets, snapshot.id_rank, self.ranker.numbers)
         self._cache = AnswerCache(settings.cache)
+        self._vectors = QueryVectors(lambda: snapshot.encoder, keep=settings.cache > 0)
 
     @classmethod
     def open(
@@ -76,9 +82,19 @@ class SearchEngine:
         engine = cls(snapshot, settings)
         # Opened now: later another thread would have to, or the snapshot may have been pruned.
         _ = engine.snapshot.products
+        with ThreadPoolExecutor() as threads:  # models are compiled side by side
+            for opened in [threads.submit(part) for part in engine._slow_parts()]:
+                opened.result()
         engine.ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
+
+    def _slow_parts(self) -> list[Callable[[], object]]:
+        """What the first search needs and takes long to open, each independent of the others."""
+        parts: list[Callable[[], object]] = [lambda: self.snapshot.encoder]
+        if self.settings.rerank:
+            parts.append(lambda: self.snapshot.reranker)
+        return parts
 
     def newer(self) -> Self | None:
         """An engine over what the store serves now, warm; None where that is this snapshot.
@@ -103,6 +119,17 @@ class SearchEngine:
         reranks = self.settings.rerank and Stage.RERANKED in self.stages
         return Stage.RERANKED if reranks else Stage.FUSED
 
+    def choose(self, stage: Stage | None, mode: Mode | None) -> tuple[Stage, int]:
+        """The stage that is asked for, and how many products it reranks.
+
+        A stage that is named goes before the mode's own. Neither asks for what the snapshot lacks.
+        """
+        depth = self.settings.rerank_depth if mode is None else mode.depth
+        if stage is None and mode is not None:
+            reranks = depth > 0 and Stage.RERANKED in self.stages
+            stage = Stage.RERANKED if reranks else Stage.FUSED
+        return stage or self.default_stage, depth or self.settings.rerank_depth
+
     def product(self, product_id: str) -> Product:
         """The product with this id.
 
@@ -122,6 +149,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
@@ -129,6 +157,8 @@ class SearchEngine:
 
         What matches the words is listed (`engine.retrieval.matching`): ranked, or as `view` says.
         A single stage's ranking (`lexical`, `dense`) is listed whole, and `view` does not count.
+
+        Which stage ranks, and how deep, is as `choose` says of `stage` and `mode`.
 
         With a `deadline` (`time.monotonic`), reranking is left out where it would end later: the
         answer is then the fused ranking, marked as degraded.
@@ -139,17 +169,29 @@ class SearchEngine:
             StageUnavailableError: reranking was asked for and the snapshot has no reranker.
             SnapshotSchemaError: facets were asked for and the snapshot cannot count.
         """
-        stage = stage or self.default_stage
-        key = (clean(text), k, offset, filters, stage, view)
+        stage, depth = self.choose(stage, mode)
+        key = (clean(text), k, offset, filters, stage, depth, view)
         too_long = len(text) > self.settings.max_query_chars  # though it may be cleaned to less
         known = None if too_long else self._cache.get(key, text)
         if known is not None:
             return known
         (found,) = self.search_many(
-            [text], k=k, offset=offset, filters=filters, stage=stage, view=view, deadline=deadline
+            [text],
+            k=k,
+            offset=offset,
+            filters=filters,
+            stage=stage,
+            mode=mode,
+            view=view,
+            deadline=deadline,
         )
         self._cache.put(key, found)
         return found
+
+    def expect(self, text: str) -> None:
+        """Begin to encode what is likely to be searched for next."""
+        if len(text) <= self.settings.max_query_chars and (words := clean(text)):
+            self._vectors.begin(words)
 
     def search_many(
         self,
@@ -159,6 +201,7 @@ class SearchEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         candidates: Sequence[Sequence[str]] | None = None,
         deadline: float | None = None,
@@ -177,7 +220,7 @@ class SearchEngine:
             raise ValueError(f"k and offset count products: {k} and {offset} are negative")
         if not texts:
             return []
-        stage = stage or self.default_stage
+        stage, depth = self.choose(stage, mode)
         clock = Clock(len(texts))
         with clock.measure("understand"):
             answers = [
@@ -195,10 +238,11 @@ class SearchEngine:
             self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
         asked = stage
         if stage is Stage.RERANKED:
-            everything = candidates is not None
             try:
                 with clock.measure(Stage.RERANKED):
-                    self.ranker.rerank(answers, everything=everything, deadline=deadline)
+                    self.ranker.rerank(
+                        answers, None if candidates is not None else depth, deadline=deadline
+                    )
             except OutOfTimeError:
                 stage = Stage.FUSED
         if candidates is None:  # given candidates say nothing of the catalog
@@ -235,7 +279,12 @@ class SearchEngine:
         ]
 
     def answer(
-        self, text: str, *, filters: Filter | None = None, stage: Stage | None = None
+        self,
+        text: str,
+        *,
+        filters: Filter | None = None,
+        stage: Stage | None = None,
+        mode: Mode | None = None,
     ) -> Answer:
         """A query's candidates as `search` ranks them: what an explanation measures against.
 
@@ -244,13 +293,13 @@ class SearchEngine:
         Raises:
             QueryError, FilterError, StageUnavailableError: as `search`.
         """
-        stage = stage or self.default_stage
+        stage, depth = self.choose(stage, mode)
         limit = self.settings.max_query_chars
         answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
         allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         self._retrieve([answer], Stage.FUSED, allowed, Clock(1))
         if self.ranker.reads_classes(stage):
-            self.ranker.rerank([answer], everything=False)
+            self.ranker.rerank([answer], depth)
         return answer
 
     def features(
@@ -295,10 +344,8 @@ class SearchEngine:
         whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
         if whole or answer.vector is None:
             return Listing(ranking)
-        known = () if allowed is not None else (Stage.LEXICAL, Stage.DENSE)
-        matches = self._matcher.of(
-            answer.query.text, answer.vector, *(answer.rankings[one] for one in known)
-        )
+        known = () if allowed is not None else (answer.collected, answer.rankings[Stage.DENSE])
+        matches = self._matcher.of(answer.query.text, answer.vector, *known)
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)
 
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
@@ -315,15 +362,18 @@ class SearchEngine:
         for answer in answers:
             exact = np.array(answer.query.exact_rows, dtype=np.int64)
             answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
+        if len(texts) == 1 and stage is not Stage.LEXICAL:
+            self._vectors.begin(texts[0])  # it runs while keywords are searched
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
-                found = self.snapshot.lexical.search(texts, self.settings.lexical_depth, allowed)
+                found = self.snapshot.lexical.search(texts, self._collected, allowed)
             for answer, ranking in zip(answers, found, strict=True):
-                answer.rankings[Stage.LEXICAL] = ranking
+                answer.collected = ranking
+                answer.rankings[Stage.LEXICAL] = ranking.top(self.settings.lexical_depth)
         if stage is Stage.LEXICAL:
             return
         with clock.measure("encode"):
-            vectors = self.snapshot.encoder.encode_queries(texts)
+            vectors = self._vectors.of(texts)
         with clock.measure(Stage.DENSE):
             found = self.snapshot.dense.search(vectors, self.settings.dense_depth, allowed)
         for answer, ranking in zip(answers, found, strict=True):
@@ -335,15 +385,28 @@ class SearchEngine:
                 answer.vector = vector
                 self._fuse(answer, vector)
 
+    @property
+    def _collected(self) -> int:
+        """Products that keyword search collects: in a small catalog all that have a word.
+
+        That takes less than looking up later what vector search alone has brought.
+        """
+        size = len(self.snapshot)
+        depth = self.settings.lexical_depth
+        return max(size, depth) if size <= _SMALL else depth
+
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
         lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
         rows = np.union1d(lexical.rows, dense.rows)
+        collected = answer.collected
+        places, there = places_in(rows, collected.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)
-        keyword[np.searchsorted(rows, lexical.rows)] = lexical.scores
+        keyword[places[there]] = collected.scores[there]
         # A list that came up short holds every product with any of the words.
-        if len(lexical) == self.settings.lexical_depth:
-            unscored = np.flatnonzero(~np.isin(rows, lexical.rows))
+        if len(collected) == self._collected:
+            unscored = np.ones(len(rows), dtype=np.bool_)
+            unscored[places[there]] = False
             keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
         self.ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
 

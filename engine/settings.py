@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.errors import SettingsError
+from engine.types import Mode
 
 
 class Settings(BaseSettings):
@@ -27,6 +28,11 @@ class Settings(BaseSettings):
     )
     dense_depth: int = Field(
         default=200, ge=1, le=10_000, description="Candidates vector search brings."
+    )
+    mode: Mode | None = Field(
+        default=None,
+        description="What a search may cost by default: fast (nothing is reranked), balanced or "
+        "best. It stands for a value of `rerank` and `rerank_depth`, where those are not given.",
     )
     rerank_depth: int = Field(default=20, ge=1, le=1_000, description="Candidates reranked.")
     rerank: bool = Field(
@@ -68,6 +74,16 @@ class Settings(BaseSettings):
         le=120_000,
         description="An answer not phrased by then stays as it is.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_is_spelt_out(cls, given: Any) -> Any:  # noqa: ANN401 - as pydantic has it
+        mode = given.get("mode")
+        if mode in set(Mode):
+            depth = Mode(mode).depth
+            given = {"rerank": depth > 0} | ({"rerank_depth": depth} if depth else {}) | given
+        return given
+
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the API listens on.")
 

@@ -56,6 +56,19 @@ OFFER_FIELDS = (
 its texts, which change seldom: models, keyword search and shelves read them alone."""
 
 
+class Mode(StrEnum):
+    """What a search may cost: a stage, and how many products are reranked for it."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    BEST = "best"
+
+    @property
+    def depth(self) -> int:
+        """Products that are reranked. What each buys and costs: README, "Speed"."""
+        return {Mode.FAST: 0, Mode.BALANCED: 10, Mode.BEST: 50}[self]
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """One row of a catalog, typed. Text fields are empty, never None, where nothing was given."""

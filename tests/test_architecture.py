@@ -46,7 +46,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
 
 _LEAVES = (
-    "errors protocols settings arrays cache checksums clock cores database normal analysis "
+    "errors protocols settings arrays asked cache checksums clock cores database normal analysis "
     "exclusion pace text"
 )
 LAYERS: tuple[set[str], ...] = (

@@ -27,7 +27,7 @@ from api.schemas import SearchParams, SearchRequest, SearchResponse, search_answ
 from api.service import Engine
 from engine.listing import View
 from engine.retrieval.filters import filter_from_json, parse_filters
-from engine.types import Filter, SearchResult, Stage
+from engine.types import Filter, Mode, SearchResult, Stage
 
 router = APIRouter(prefix="/v1/search", tags=["search"])
 
@@ -59,6 +59,7 @@ async def search(
         k=params.k,
         offset=params.offset,
         stage=params.stage,
+        mode=params.mode,
         read=params.understand,
         explain=params.explain,
         view=View(params.sort, params.collapse, tuple(params.facet)),
@@ -82,6 +83,7 @@ async def search_json(
         k=body.k,
         offset=body.offset,
         stage=body.stage,
+        mode=body.mode,
         read=body.understand,
         explain=body.explain,
         view=View(body.sort, body.collapse, tuple(body.facets)),
@@ -96,6 +98,7 @@ def _searching(
     k: int,
     offset: int,
     stage: Stage | None,
+    mode: Mode | None,
     read: bool,
     explain: bool,
     view: View,
@@ -110,6 +113,7 @@ def _searching(
             offset=offset,
             filters=filters(),
             stage=stage,
+            mode=mode,
             deadline=deadline,
             read=read,
             explain=explain,

@@ -32,6 +32,7 @@ TRIED = 8
 """Words of a product that are blotted out, each alone."""
 MOST_ASKED = 24
 """Words of a query that are looked at."""
+_READ_WORDS = 100  # of a passage: about as many as the encoder reads
 _KNOWN_WORDS = 20_000  # whose vectors are kept: 30 MB
 
 
@@ -126,7 +127,8 @@ class Explainer:
             return []
         asked = self._ask(answer)
         wordings = list(map(ProductWording.of, self._snapshot.products.fetch(rows)))
-        cases = [Case(own, self._nearest(answer, asked, own)) for own in wordings]
+        tried = self._nearest(answer, asked, wordings)
+        cases = [Case(own, keys) for own, keys in zip(wordings, tried, strict=True)]
 
         def scores(altered: Sequence[Sequence[Product]]) -> list[Scores]:
             blotted = [
@@ -220,16 +222,37 @@ class Explainer:
         encode = self._snapshot.encoder.encode_queries
         return _Asked(shown, keys, excluded, self._vectors(shown), encode(others))
 
-    def _nearest(self, answer: Answer, asked: _Asked, wording: ProductWording) -> list[Key]:
-        """The words to try; beside what is excluded may stand that the product does without it."""
-        keys = list(wording.words)
-        if not keys or answer.vector is None:
-            return keys[:TRIED]
+    def _nearest(
+        self, answer: Answer, asked: _Asked, wordings: Sequence[ProductWording]
+    ) -> list[list[Key]]:
+        """The words of each to try: those that share a term, then those nearest of what is read.
+
+        Beside what is excluded may stand that the product does without it.
+        """
+        if answer.vector is None:
+            return [list(own.words)[:TRIED] for own in wordings]
         terms = frozenset(chain.from_iterable(asked.keys))
-        first = wording.beside(asked.excluded)
-        near = self._vectors(list(wording.words.values())) @ answer.vector
-        shared = np.array([key in first or not terms.isdisjoint(key) for key in keys])
-        return [keys[place] for place in np.lexsort((-near, ~shared))[:TRIED]]
+        chosen: list[tuple[list[Key], list[Key]]] = []
+        for own in wordings:
+            first = own.beside(asked.excluded)
+            shared = [key for key in own.words if key in first or not terms.isdisjoint(key)]
+            read = dict.fromkeys(key for key in own.order[:_READ_WORDS] if key)
+            others = [key for key in read if key not in shared]
+            chosen.append((shared, others))
+        written = [
+            [own.words[key] for key in chain(*keys)]
+            for own, keys in zip(wordings, chosen, strict=True)
+        ]
+        near = np.split(
+            self._vectors(list(chain.from_iterable(written))) @ answer.vector,
+            np.cumsum([len(words) for words in written])[:-1],
+        )
+        found = []
+        for (shared, others), cosines in zip(chosen, near, strict=True):
+            behind = np.arange(len(cosines)) >= len(shared)
+            order = np.lexsort((-cosines, behind))[:TRIED]
+            found.append([[*shared, *others][place] for place in order])
+        return found
 
     def _vectors(self, words: Sequence[str]) -> Vectors:
         """Each word's alone, (words, dim); they are kept, as catalogs repeat themselves."""

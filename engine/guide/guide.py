@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +21,7 @@ from engine.retrieval.filters import allowed_rows
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion
 from engine.search import SearchEngine
-from engine.types import And, Filter, Product, Rows, RowSet, SearchResult, Stage
+from engine.types import And, Filter, Mode, Product, Rows, RowSet, SearchResult, Stage
 from engine.understand import understand
 
 MOST_TURNS = 20
@@ -32,6 +32,13 @@ _CONSIDERED = 3  # products looked at for each one suggested
 class ShoppingGuide(SearchEngine):
     """All that a snapshot can do for a shopper. Safe to use from many threads."""
 
+    def _slow_parts(self) -> list[Callable[[], object]]:
+        """Those of a search, and what reads queries."""
+        return [*super()._slow_parts(), self._open_navigator]
+
+    def _open_navigator(self) -> None:
+        self.navigator.warm_up()
+
     def newer(self) -> Self | None:
         """As `SearchEngine.newer`: ready for all that this one was asked for."""
         fresh = super().newer()
@@ -40,7 +47,6 @@ class ShoppingGuide(SearchEngine):
                 _ = fresh.recommender
             if "consultant" in vars(self):
                 fresh.consultant.share_encoder(self.consultant)
-            fresh.navigator.warm_up()
         return fresh
 
     @cached_property
@@ -90,6 +96,7 @@ class ShoppingGuide(SearchEngine):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
@@ -114,12 +121,15 @@ class ShoppingGuide(SearchEngine):
                 offset=offset,
                 filters=condition,
                 stage=stage,
+                mode=mode,
                 view=view,
                 deadline=deadline,
             )
             conditions[found.query_id] = condition
             return found
 
+        if stage is not Stage.LEXICAL:
+            self.expect(text)  # it is encoded while it is read
         found = self.navigator.find(text, filters, search, read=read)
         if not explain:
             return found
@@ -129,6 +139,7 @@ class ShoppingGuide(SearchEngine):
             [hit.product.id for hit in result.hits],
             filters=conditions[result.query_id],
             stage=result.stage,
+            mode=mode,
         )
         return replace(found, explanations=tuple(explanations))
 
@@ -144,6 +155,7 @@ class ShoppingGuide(SearchEngine):
         *,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
     ) -> list[Explanation]:
         """Why each of these products is ranked as it is for these words.
 
@@ -152,6 +164,7 @@ class ShoppingGuide(SearchEngine):
             products: ids of products, among the results or not; at most `MOST_EXPLAINED`.
             filters: those of the search: its other candidates set the scale.
             stage: whose ranking is explained.
+            mode: that of the search.
 
         Raises:
             QueryError: empty or too long, or too many products.
@@ -159,9 +172,9 @@ class ShoppingGuide(SearchEngine):
             ProductNotFoundError: the snapshot has no product of an id.
         """
         _check_explained(len(products))
-        stage = stage or self.default_stage
+        stage, _ = self.choose(stage, mode)
         rows = np.array([self._row(one) for one in products], dtype=np.int64)
-        answer = self.answer(text, filters=filters, stage=stage)
+        answer = self.answer(text, filters=filters, stage=stage, mode=mode)
         return self.explainer.explain(answer, stage, rows)
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
+
+from cachetools import LRUCache, cached
 
 from engine.guide.explain import Explanation
 from engine.guide.relax import Relaxation, relax_filter, wording
@@ -26,6 +29,8 @@ _SHELVES = 5  # shown with an answer
 _LEAST_ON_SHELF = 3  # of an answer's best products
 _MOST_OF_PARENT = 0.8  # where a shelf below has so much of one, the one is not named
 _RELATED = 4
+_KEPT = 2_000  # queries, and what was read of them: 2 KB each
+_KNOWN_WORDS = 20_000  # of which is kept whether the catalog has them: 150 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class Navigated:
     """Of each hit, where they were asked for."""
 
 
+_UNREAD: tuple[Correction | None, Sequence[Statement]] = (None, ())
+
+
 class Navigator:
     """Reads queries by one snapshot. Safe to use from many threads."""
 
@@ -71,6 +79,10 @@ class Navigator:
         self._snapshot = snapshot
         self._max_chars = max_chars
         self._reader = QueryReader(snapshot)
+        # A page turned, sorted or filtered is of the same words, and words come again and again.
+        self._read = cached(LRUCache(_KEPT), lock=Lock())(self._read_anew)
+        self._related = cached(LRUCache(_KEPT), lock=Lock())(self._find_related)
+        self._known = cached(LRUCache(_KNOWN_WORDS), lock=Lock())(self._finds)
 
     @cached_property
     def _speller(self) -> Speller | None:
@@ -95,21 +107,22 @@ class Navigator:
         so do a brand and a colour that are refused, where the catalog can tell and something is
         left; each statement says whether it was applied.
         """
-        correction, statements = self._read(text) if read else (None, [])
+        correction, statements = self._read(text) if read else _UNREAD
         corrected = correction is not None and correction.sure
         asked = correction.text if correction is not None and correction.sure else text
-        statements = self._choose(statements, filters)
-        applied = [one for one in statements if one.applied]
+        chosen = self._choose(statements, filters)
+        applied = [one for one in chosen if one.applied]
         both = _all([one.condition for one in applied], filters)
+        related = self._related(asked)
         result = search(without(asked, applied), both)
         return Navigated(
             result,
             Navigation(
                 did_you_mean=None if correction is None else correction.text,
                 corrected=corrected,
-                understood=tuple(statements),
+                understood=tuple(chosen),
                 shelves=tuple(self._near(result)),
-                related=tuple(self._related(asked)),
+                related=related,
                 relaxations=tuple(self._ways_on(asked, both, result, search)),
             ),
         )
@@ -119,16 +132,16 @@ class Navigator:
         suggestions = self._snapshot.suggestions
         return [] if suggestions is None else suggestions.complete(clean_start(typed), k)
 
-    def _read(self, text: str) -> tuple[Correction | None, list[Statement]]:
+    def _read_anew(self, text: str) -> tuple[Correction | None, Sequence[Statement]]:
         """The spelling and the statements of a query; nothing of one that names a product."""
         cleaned = clean(text) if len(text) <= self._max_chars else ""
         if not cleaned or self._snapshot.products.rows_printed(cleaned):
-            return None, []
+            return _UNREAD
         correction = None if self._speller is None else self._speller.correct(cleaned)
         asked = correction.text if correction is not None and correction.sure else cleaned
         return correction, self._reader.read(asked)
 
-    def _choose(self, statements: list[Statement], filters: Filter | None) -> list[Statement]:
+    def _choose(self, statements: Sequence[Statement], filters: Filter | None) -> list[Statement]:
         """The statements, those that are sure applied as long as something is left."""
         chosen: list[Statement] = []
         conditions: list[Filter] = []
@@ -161,14 +174,15 @@ class Navigator:
         ]
         return sorted(near, key=lambda one: (-one.best, one.shelf.number))[:_SHELVES]
 
-    def _related(self, asked: str) -> list[str]:
+    def _find_related(self, asked: str) -> tuple[str, ...]:
         """Longer queries that begin with all words of this one."""
         suggestions = self._snapshot.suggestions
         words = " ".join(words_of(asked[: self._max_chars]))
         if suggestions is None or not words:
-            return []
+            return ()
         found = suggestions.complete(f"{words} ", _RELATED)
-        return [one.text for one in found if " ".join(words_of(one.text)).startswith(f"{words} ")]
+        texts = [one.text for one in found]
+        return tuple(text for text in texts if " ".join(words_of(text)).startswith(f"{words} "))
 
     def _ways_on(
         self, asked: str, filters: Filter | None, result: SearchResult, search: Search
@@ -197,7 +211,7 @@ class Navigator:
             return len(self._snapshot)
         return len(allowed_rows(condition, self._snapshot.facets))
 
-    def _known(self, word: str) -> bool:
+    def _finds(self, word: str) -> bool:
         """Whether any product holds the word."""
         (found,) = self._snapshot.lexical.search([word], 1)
         return len(found) > 0

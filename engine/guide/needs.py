@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.analysis import STOPWORDS, analyze
@@ -49,6 +49,7 @@ _CONNECTED = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?", re.IGNORECASE)
+_REFUSED_LAST = re.compile(rf"(?:{_REFUSED.pattern})$", re.IGNORECASE)
 _WORD = re.compile(r"[^\s,;.?!()]+")
 _ASKS = """
 am any are best buy can could do does find get give good have help here i i'd i'm is it keep like
@@ -188,17 +189,20 @@ def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
             begin, end = first.start(), last.end()
             if any(start < end and begin < stop for start, stop in taken):
                 continue
-            refused = re.search(rf"(?:{_REFUSED.pattern})$", text[:begin], re.IGNORECASE)
-            one = _value(text[begin:end], facets, negated=refused is not None)
-            if one is not None:
-                found.append((begin, one))
-                taken.append((begin if refused is None else refused.start(), end))
+            one = _value(text[begin:end], facets)
+            if one is None:
+                continue
+            refused = _REFUSED_LAST.search(text[:begin])
+            if refused is not None:
+                one = replace(one, words=f"not {one.words}", negated=True)
+            found.append((begin, one))
+            taken.append((begin if refused is None else refused.start(), end))
     for begin, end in sorted(taken, reverse=True):
         text = f"{text[:begin]} {text[end:]}"
     return [one for _, one in sorted(found, key=lambda pair: pair[0])], text
 
 
-def _value(text: str, facets: Facets, *, negated: bool) -> Constraint | None:
+def _value(text: str, facets: Facets) -> Constraint | None:
     """The constraint that these words are, if they are the catalog's.
 
     A brand is meant where its whole name stands there, written as a name; a colour where some of
@@ -206,14 +210,13 @@ def _value(text: str, facets: Facets, *, negated: bool) -> Constraint | None:
     """
     if all(_says_nothing(word) for word in text.split()):
         return None
-    words = f"not {text}" if negated else text
     if colors := facets.values_with("color", text):
-        return Constraint("color", words, colors, negated)
+        return Constraint("color", text, colors)
     if not text[0].islower():
         try:
             known = len(facets.holding("brand", text)) > 0
         except FilterError:  # too long for a brand
             return None
         if known:
-            return Constraint("brand", words, (text,), negated)
+            return Constraint("brand", text, (text,))
     return None

@@ -139,7 +139,11 @@ class Occlusion:
             vectors, classes = self._read(answer, products)
             own_classes = np.split(classes, ends)
         else:
-            vectors = self._encode([passage(one) for one in products])
+            known = {
+                passage(each.product): self._snapshot.vectors[each.row].astype(np.float32)
+                for each in blotted
+            }
+            vectors = self._encode([passage(one) for one in products], known)
         scores = []
         for each, own, probabilities in zip(
             blotted, np.split(vectors, ends), own_classes, strict=True
@@ -175,12 +179,20 @@ class Occlusion:
             reference=None if answer.head is None else answer.head.odds,
         )  # fmt: skip
 
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of passages, (n, dim): those alike as far as the encoder reads are read once."""
+    def _encode(self, texts: Sequence[str], known: Mapping[str, NDArray[np.float32]]) -> Vectors:
+        """Vectors of passages, (n, dim): those alike as far as the encoder reads are read once.
+
+        What is known by its whole text, as the snapshot has it, is not read.
+        """
         read = [" ".join(text.split(" ", READ_TOKENS)[:READ_TOKENS]) for text in texts]
-        each = list(dict.fromkeys(read))  # a token is no longer than a word
-        place = {text: at for at, text in enumerate(each)}
-        return self._snapshot.encoder.encode_passages(each)[[place[text] for text in read]]
+        each = list(  # a token is no longer than a word
+            dict.fromkeys(part for text, part in zip(texts, read, strict=True) if text not in known)
+        )
+        found = dict(zip(each, self._snapshot.encoder.encode_passages(each), strict=True))
+        vectors = np.empty((len(texts), self._snapshot.encoder.dim), dtype=np.float32)
+        for row, text, part in zip(vectors, texts, read, strict=True):
+            row[:] = known[text] if text in known else found[part]
+        return vectors
 
     def _read(self, answer: Answer, products: Sequence[Product]) -> tuple[Vectors, Column]:
         """Vectors (n, dim) of the products, and the reranker's probabilities (n, 4)."""

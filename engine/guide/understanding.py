@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from threading import Lock
@@ -16,7 +16,7 @@ from engine.guide.needs import Constraint, read_needs
 from engine.guide.spans import Span, SpanTagger, shipped_tagger
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
-from engine.retrieval.shelves import Shelves
+from engine.retrieval.shelves import Shelf
 from engine.snapshot import Snapshot
 from engine.types import AnyOf, Filter
 
@@ -69,6 +69,7 @@ class QueryReader:
             partial(ground, facets=snapshot.facets)
         )
         self._share = cached(LRUCache(_REMEMBERED), lock=Lock())(partial(_share, snapshot=snapshot))
+        self._called = cached(LRUCache(_REMEMBERED), lock=Lock())(snapshot.shelves.called)
 
     def read(self, text: str) -> list[Statement]:
         """What the query states, in the order of its words; nothing is applied."""
@@ -76,7 +77,7 @@ class QueryReader:
         needs = read_needs([text], snapshot.facets)
         found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
         if snapshot.shelves.named:
-            shelves = _shelves(text, snapshot.shelves, len(snapshot))
+            shelves = _shelves(text, self._called, len(snapshot))
             found += [one for one in shelves if not any(map(one.meets, found))]
         spans = self._tagger.tag(text)
         named = list(self._named(text, spans))
@@ -185,7 +186,7 @@ def _value(constraint: Constraint) -> str:
     return f"{low}..{high}"
 
 
-def _shelves(text: str, shelves: Shelves, size: int) -> list[Statement]:
+def _shelves(text: str, called: Callable[[str], Sequence[Shelf]], size: int) -> list[Statement]:
     """Shelves that the words name whole. A shelf of all products says nothing."""
     folded = text.casefold()
     words = folded.split()
@@ -197,13 +198,13 @@ def _shelves(text: str, shelves: Shelves, size: int) -> list[Statement]:
             name = " ".join(words[at : at + length])
             if places & taken:
                 continue
-            called = [one for one in shelves.called(name) if one.products < size]
-            if not called:
+            meant = [one for one in called(name) if one.products < size]
+            if not meant:
                 continue
             taken |= places
             start = len(" ".join(words[:at])) + (at > 0)
-            best = called[0]
-            share = best.products / sum(one.products for one in called)
+            best = meant[0]
+            share = best.products / sum(one.products for one in meant)
             found.append(
                 Statement(
                     "category", text[start : start + len(name)], start, start + len(name),

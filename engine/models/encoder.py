@@ -5,7 +5,7 @@ Sentence-BERT, Reimers & Gurevych 2019.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,10 @@ class TransformerEncoder:
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors of queries, shape (len(texts), dim), float32, unit length."""
         return self._encode(texts, self.info.query_prefix)
+
+    def begin_query(self, text: str) -> Callable[[], Vectors]:
+        """As `encode_queries` of one text, but only begun: what is returned waits for its end."""
+        return self._session.begin([self._tokenizer.encode(self.info.query_prefix + text)])
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (len(texts), dim), float32, unit length."""

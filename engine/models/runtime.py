@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+import openvino.opset13 as ops
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
@@ -59,7 +60,7 @@ class Session:
             max_length: tokens of the longest sequence the model reads.
             threads: CPU threads in all; 0 takes every core this process may use. Each runs a
                 batch of its own: that beats many threads sharing one batch, and lets queries
-                queries run side by side.
+                run side by side.
             tokens: give what the last layer made of each token too: see `read`.
 
         Raises:
@@ -92,6 +93,24 @@ class Session:
         padded by `LENGTH_STEP`, and the activation ranges of int8 are fixed at export.
         """
         return self.run_batches(len(sequences), self._batches(sequences))
+
+    def begin(self, sequences: Sequence[Encoding]) -> Callable[[], Outputs]:
+        """As `run`, but only begun: what is returned waits for the output.
+
+        For a few short sequences, one batch. It runs beside the others, in a request of its own
+        (0.03 ms): who never comes for the output holds nothing up.
+        """
+        (batch,) = self._batches(sequences)
+        request = self._model.create_infer_request()
+        request.start_async(batch.inputs)
+
+        def finish() -> Outputs:
+            request.wait()
+            outputs = np.empty((len(sequences), self.width), dtype=np.float32)
+            outputs[batch.places] = request.get_output_tensor(0).data
+            return outputs
+
+        return finish
 
     def read(self, sequences: Sequence[Encoding], most: int) -> tuple[Outputs, list[Outputs]]:
         """The same, and what the last layer made of each sequence's first `most` tokens.
@@ -217,6 +236,36 @@ _NORMALISING = {"MVN", "Multiply", "Add"}
 """What a layer ends with, in this order; a bias of 0 and a weight of 1 are left out."""
 
 
+def _small_tables(model: ov.Model) -> ov.Model:
+    """The model with its tables of embeddings left as the small integers they are stored as.
+
+    What is taken from a table is scaled, instead of the table: the same numbers without a float32
+    copy of it, which is three quarters of what the shipped encoder takes in memory.
+    """
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Gather":
+            continue
+        scaled, places, axis = op.input_values()
+        parts = [one.get_node() for one in scaled.get_node().input_values()]
+        if scaled.get_node().get_type_name() != "Multiply" or len(parts) != 2:
+            continue
+        converted, scale = parts
+        table = [one.get_node() for one in converted.input_values()]
+        kinds = [one.get_type_name() for one in (converted, scale, *table)]
+        if kinds != ["Convert", "Constant", "Constant"] or not _by_row(table[0], scale):
+            continue
+        taken = ops.convert(ops.gather(table[0], places, axis), converted.get_element_type())
+        small = ops.multiply(taken, ops.gather(scale, places, axis))
+        small.set_friendly_name(op.get_friendly_name())
+        op.output(0).replace(small.output(0))
+    return model
+
+
+def _by_row(table: ov.Node, scale: ov.Node) -> bool:
+    """Whether each row of a table has a scale of its own."""
+    return list(scale.get_output_shape(0)) == [table.get_output_shape(0)[0], 1]
+
+
 def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
@@ -226,7 +275,7 @@ def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     }
     try:
         core = ov.Core()
-        model = core.read_model(graph)
+        model = _small_tables(core.read_model(graph))
         return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +81,8 @@ class ExactIndex:
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         for start in range(0, len(vectors), 65_536):  # float32 copies stay small
             self._index.add(np.asarray(vectors[start : start + 65_536], dtype=np.float32))
+        self._held = _held(self._index)
+        self._last = threading.local()
 
     def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines."""
@@ -88,6 +91,8 @@ class ExactIndex:
         if depth < 1:
             return [Ranking.empty() for _ in vectors]
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
+        if len(queries) == 1:
+            return [self._search(queries[0], depth, allowed)]
         options = None if allowed is None else faiss.SearchParameters(sel=make_selector(allowed))  # type: ignore[call-arg]
         rankings = [Ranking.empty()] * len(queries)
         unsure, limit = list(range(len(queries))), min(size, depth + _SPARE)
@@ -99,6 +104,31 @@ class ExactIndex:
             unsure = [n for n in unsure if limit < size and not _parted(rankings[n], depth, limit)]
             limit = min(size, 4 * limit)
         return [ranking.top(depth) for ranking in rankings]
+
+    def _search(self, query: NDArray[np.float32], depth: int, allowed: RowSet | None) -> Ranking:
+        """The best `depth` products of one query, of at least so many."""
+        cosines = self._cosines(query)
+        among = np.arange(len(cosines)) if allowed is None else allowed.rows
+        cosines = cosines[among]
+        least = np.partition(cosines, len(cosines) - depth)[len(cosines) - depth]
+        rows = among[cosines >= least - _MARGIN]  # what exact scores may still put before it
+        return Ranking.sort(rows, self.score(query, rows), self._id_rank).top(depth)
+
+    def _cosines(self, query: NDArray[np.float32]) -> Scores:
+        """FAISS's cosines of a query with every product, (products,).
+
+        Each thread remembers those of its last query: one search asks for the nearest and for what
+        is near enough.
+        """
+        known: tuple[bytes, Scores] | None = getattr(self._last, "found", None)
+        asked = query.tobytes()
+        if known is None or known[0] != asked:
+            use_threads(1)
+            _, found, rows = self._index.range_search(query[None, :], -np.inf)
+            cosines = np.empty(len(self._vectors), dtype=np.float32)
+            cosines[rows] = found
+            known = self._last.found = asked, cosines
+        return known[1]
 
     def _nearest(
         self, queries: Vectors, limit: int, options: faiss.SearchParameters | None
@@ -117,18 +147,24 @@ class ExactIndex:
 
         Scores are FAISS's own: they may differ from `score` by `_MARGIN`.
         """
-        query = np.ascontiguousarray(vector[None, :], dtype=np.float32)
-        use_threads(1)
-        # FAISS gives what is greater; neighbouring floats are enough to have what is equal too.
-        _, scores, rows = self._index.range_search(query, float(np.nextafter(least, -1)))
-        return Ranking.sort(rows.astype(np.int64), scores, self._id_rank).top(most)
+        cosines = self._cosines(np.ascontiguousarray(vector, dtype=np.float32))
+        rows = np.flatnonzero(cosines > np.float32(np.nextafter(least, -1)))
+        return Ranking.sort(rows, cosines[rows], self._id_rank).top(most)
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),).
 
         A row's score is the same to the last bit whatever other rows are asked for.
         """
-        return score_exactly(self._vectors, vector, rows)
+        return score_exactly(self._held, vector, rows)
+
+
+def _held(index: faiss.IndexFlatIP) -> NDArray[np.float32]:
+    """The vectors as FAISS holds them, (products, dim): float32 already, and no copy."""
+    if not index.ntotal:
+        return np.empty((0, index.d), dtype=np.float32)
+    held: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+    return held.reshape(index.ntotal, index.d)
 
 
 def use_threads(queries: int) -> None:
@@ -140,9 +176,11 @@ def use_threads(queries: int) -> None:
     faiss.omp_set_num_threads(1 if queries < _MANY else usable_cores())
 
 
-def score_exactly(vectors: StoredVectors, vector: NDArray[np.float32], rows: Rows) -> Scores:
+def score_exactly(
+    vectors: StoredVectors | Vectors, vector: NDArray[np.float32], rows: Rows
+) -> Scores:
     """Cosines of one query vector with these rows of the stored vectors, shape (len(rows),)."""
-    found = vectors[rows].astype(np.float32)
+    found = vectors[rows].astype(np.float32, copy=False)
     # Not `found @ vector`: BLAS rounds a row by its place among the others.
     scores: Scores = np.einsum("ij,j->i", found, np.ascontiguousarray(vector))
     return scores

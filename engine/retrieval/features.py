@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import places_in
 from engine.retrieval.fusion import DENSE_WEIGHT, HEAD, from_best, fuse
 from engine.types import Ranking, Rows, Scores
 
@@ -117,14 +118,22 @@ class Signals:
         """
         typical = self.pool.typical
         best = typical[:FEEDBACK]
-        return from_best(self.likeness(self.rows, best), self.likeness(typical, best))
+        own = self.likeness(self.rows, best)
+        return from_best(own, self._of(typical, best, own, self.likeness))
 
     @property
     def shelf(self) -> Column:
         """Nearness to the shelves of the best by untuned fusion, less that of the nearest."""
         best = self.pool.typical[:SHELF_FEEDBACK]
         own = self.nearness(self.rows, best)
-        return own - np.float32(_best(self.nearness(best, best)))
+        return own - np.float32(_best(self._of(best, best, own, self.nearness)))
+
+    def _of(
+        self, wanted: Rows, among: Rows, own: Column, measure: Callable[[Rows, Rows], Scores]
+    ) -> Column:
+        """A measure of other rows: taken from the candidates' own where they are all among them."""
+        places, there = places_in(self.rows, wanted)
+        return own[places] if there.all() else measure(wanted, among)
 
     def number(self, name: str) -> Column:
         """A numeric field of the candidates, NaN where unknown."""

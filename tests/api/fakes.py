@@ -32,7 +32,7 @@ from engine.retrieval.counts import count
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion, Kind
-from engine.types import Filter, Hit, Product, Relevance, SearchResult, Stage, StageScore
+from engine.types import Filter, Hit, Mode, Product, Relevance, SearchResult, Stage, StageScore
 from engine.understand import understand
 from tests.parts import facets_of
 
@@ -124,10 +124,13 @@ class FakeEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:
         query = understand(text, self._products, max_chars=self._max_chars)
+        if stage is None and mode is not None and mode.depth:
+            stage = Stage.RERANKED
         if stage is Stage.RERANKED and "reranked" not in query.text:
             raise StageUnavailableError("snapshot-1 has no reranker. Index with --reranker DIR")
         if query.text == "crash":
@@ -186,6 +189,7 @@ class FakeEngine:
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
         read: bool = True,
@@ -194,7 +198,7 @@ class FakeEngine:
         typed = text == "shoos" and read
         result = self.search(
             "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
-            deadline=deadline,
+            mode=mode, deadline=deadline,
         )  # fmt: skip
         return Navigated(
             result,

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from engine.listing import AS_RANKED, View
 from engine.settings import Settings
-from engine.types import Filter, SearchResult, Stage
+from engine.types import Filter, Mode, SearchResult, Stage
 from tests.api.conftest import wait_until_ready
 from tests.api.fakes import FakeEngine
 
@@ -35,6 +35,7 @@ class Waiting(FakeEngine):
         offset: int = 0,
         filters: Filter | None = None,
         stage: Stage | None = None,
+        mode: Mode | None = None,
         view: View = AS_RANKED,
         deadline: float | None = None,
     ) -> SearchResult:

@@ -150,3 +150,14 @@ def test_many_shoppers_at_once_get_their_own_answers(client: TestClient) -> None
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(96)))
+
+
+def test_a_mode_says_what_a_search_may_cost(client: TestClient) -> None:
+    stages = {
+        mode: client.get("/v1/search", params={"q": "reranked shoes", "mode": mode}).json()["stage"]
+        for mode in ("fast", "balanced", "best")
+    }
+    assert stages == {"fast": "fused", "balanced": "reranked", "best": "reranked"}
+    named = {"query": "reranked shoes", "mode": "best", "stage": "lexical"}
+    assert client.post("/v1/search", json=named).json()["stage"] == "lexical"
+    assert client.get("/v1/search", params={"q": "shoes", "mode": "slow"}).status_code == 422

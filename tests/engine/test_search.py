@@ -26,7 +26,7 @@ from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot, fingerprints
 from engine.store import SnapshotStore
-from engine.types import Relevance, SearchResult, Stage
+from engine.types import Mode, Relevance, SearchResult, Stage
 from tests.rankings import cutoff, info_for, stage_model, write_ranking
 from tests.shop import PRODUCTS
 
@@ -411,6 +411,21 @@ class Slow(ShortTitlesFirst):
     def classify(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
         time.sleep(0.02 * len(queries))
         return super().classify(queries, passages)
+
+
+def test_a_mode_says_how_many_are_reranked(reranking: SearchEngine) -> None:
+    fused = reranking.search("kettle for coffee", k=100, stage=Stage.FUSED)
+    for mode in Mode:
+        found = reranking.search("kettle for coffee", k=100, mode=mode)
+        reranked = [hit for hit in found.hits if hit.probabilities is not None]
+        assert found.stage is (Stage.RERANKED if mode.depth else Stage.FUSED)
+        assert len(reranked) == min(mode.depth, len(fused.hits))
+    by_stage = reranking.search("kettle for coffee", stage=Stage.LEXICAL, mode=Mode.BEST)
+    assert by_stage.stage is Stage.LEXICAL
+
+
+def test_a_mode_asks_for_no_more_than_the_snapshot_has(engine: SearchEngine) -> None:
+    assert engine.search("kettle", mode=Mode.BEST).stage is Stage.FUSED
 
 
 def test_reranking_that_would_end_late_is_left_out(shop_store: Path) -> None:

@@ -143,7 +143,9 @@ def test_a_snapshot_from_before_says_what_to_do(guide: ShoppingGuide, tmp_path: 
     old = ShoppingGuide.open(store)
     shutil.rmtree(old.snapshot.folder / "suggest")
     (old.snapshot.folder / "shelves" / "tree.sqlite").unlink()
-    old.snapshot.__dict__.pop("shelves", None)
+    for part in ("shelves", "suggestions"):
+        old.snapshot.__dict__.pop(part, None)
+    old.__dict__.pop("navigator", None)
 
     with pytest.raises(StageUnavailableError, match="daogou index"):
         old.suggest("ket")
