@@ -180,9 +180,15 @@ class Navigator:
         words = " ".join(words_of(asked[: self._max_chars]))
         if suggestions is None or not words:
             return ()
-        found = suggestions.complete(f"{words} ", _RELATED)
+        found = suggestions.complete(f"{words} ", _RELATED, exactly=True)
         texts = [one.text for one in found]
-        return tuple(text for text in texts if " ".join(words_of(text)).startswith(f"{words} "))
+        # "iphone" goes on as "iphone 13"; to more words a bare number says nothing.
+        return tuple(
+            text
+            for text in texts
+            if " ".join(words_of(text)).startswith(f"{words} ")
+            and not (" " in words and text.rpartition(" ")[2].isdecimal())
+        )
 
     def _ways_on(
         self, asked: str, filters: Filter | None, result: SearchResult, search: Search

@@ -234,11 +234,11 @@ class Suggestions:
                 "Roll back with: daogou snapshots rollback"
             )
 
-    def complete(self, typed: str, k: int = 8) -> list[Completion]:
+    def complete(self, typed: str, k: int = 8, *, exactly: bool = False) -> list[Completion]:
         """The `k` most frequent ways to go on from what was typed.
 
         Where nothing begins like all of it, its last words are completed and the others kept. One
-        edit is forgiven from 4 letters on, two from 8.
+        edit is forgiven from 4 letters on, two from 8; none where it is to begin `exactly` so.
         """
         folded = " ".join(words_of(typed[:_MOST_TYPED]))
         if not folded:
@@ -247,7 +247,7 @@ class Suggestions:
             folded += " "
         starts = [0, *(at + 1 for at, char in enumerate(folded[:-1]) if char == " ")]
         for start in [0, *starts[1:-1][-LONGEST + 1 :]]:  # two words at least say what is meant
-            found = self._begun(folded[start:], k)
+            found = self._begun(folded[start:], k, exactly=exactly)
             if found:
                 head = folded[:start]
                 return [
@@ -258,10 +258,10 @@ class Suggestions:
                 ]
         return []
 
-    def _begun(self, beginning: str, k: int) -> list[Completion]:
+    def _begun(self, beginning: str, k: int, *, exactly: bool) -> list[Completion]:
         """What begins like this, and what begins with nearly this and is far more frequent."""
         found: dict[tuple[str, ...], Completion] = {}
-        for edits in range(_forgiven(beginning.strip()) + 1):
+        for edits in range(1 if exactly else _forgiven(beginning.strip()) + 1):
             if edits == 2 and found:
                 break
             exact = max((one.weight for one in found.values()), default=0)
