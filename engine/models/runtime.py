@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -24,6 +24,9 @@ from engine.models.folder import GRAPH_FILE
 
 Tokens = NDArray[np.int64]
 Outputs = NDArray[np.float32]
+Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""By name of a linear layer two matrices, (outputs, rank) and (rank, inputs): their product is
+added to its weights (LoRA, Hu et al. 2021)."""
 
 BATCH_TOKENS = 2048
 """Padded tokens in one batch: more is no faster, and a stream's buffers stay in its cache."""
@@ -50,7 +53,13 @@ class Session:
     """A loaded model. May be called from many threads at once."""
 
     def __init__(
-        self, folder: Path, *, max_length: int, threads: int = 0, tokens: bool = False
+        self,
+        folder: Path,
+        *,
+        max_length: int,
+        threads: int = 0,
+        tokens: bool = False,
+        adapters: Adapters | None = None,
     ) -> None:
         """Load and compile the graph in `folder`.
 
@@ -61,6 +70,7 @@ class Session:
                 batch of its own: that beats many threads sharing one batch, and lets queries
                 queries run side by side.
             tokens: give what the last layer made of each token too: see `read`.
+            adapters: what is added to linear layers, in full precision whatever theirs.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
@@ -68,7 +78,7 @@ class Session:
         streams = threads or usable_cores()
         self.streams = streams
         self._max_length = max_length
-        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens)
+        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {})
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
         requests = [self._model.create_infer_request() for _ in range(streams)]
@@ -217,7 +227,42 @@ _NORMALISING = {"MVN", "Multiply", "Add"}
 """What a layer ends with, in this order; a bias of 0 and a weight of 1 are left out."""
 
 
-def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
+def _adapt(graph: Path, model: ov.Model, adapters: Adapters) -> None:
+    """Add low-rank branches beside linear layers."""
+    layers = {
+        str(op.get_friendly_name()).removeprefix("__module.model.").removesuffix(_LINEAR): op
+        for op in model.get_ordered_ops()
+        if op.get_type_name() == "MatMul"
+    }
+    if missing := sorted(adapters.keys() - layers.keys()):
+        raise ModelError(f"{graph} has no layer {missing[0]}")
+    for name, (outer, inner) in adapters.items():
+        layer = layers[name]
+        readers = layer.output(0).get_target_inputs()
+        small = ov.opset13.matmul(_unquantised(layer), inner, False, True)
+        branch = ov.opset13.matmul(small, outer, False, True)
+        changed = ov.opset13.add(layer.output(0), branch)
+        for reader in readers:
+            reader.replace_source_output(changed.output(0))
+
+
+def _unquantised(layer: ov.Node) -> ov.Output:
+    """What a linear layer would read if it were not quantised."""
+    given = layer.input_value(0)
+    while given.get_node().get_type_name() == "FakeQuantize" or _smooths(given):
+        given = given.get_node().input_value(0)
+    return given
+
+
+def _smooths(given: ov.Output) -> bool:
+    return _SMOOTHED in given.get_node().get_friendly_name()
+
+
+_LINEAR = "/aten::linear/MatMul"
+_SMOOTHED = "nncf_smooth_quant"
+
+
+def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
         "NUM_STREAMS": streams,
@@ -227,6 +272,7 @@ def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     try:
         core = ov.Core()
         model = core.read_model(graph)
+        _adapt(graph, model, adapters)
         return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(
