@@ -37,10 +37,8 @@ INFO_FILE, WEIGHTS_FILE, ADAPTERS_FILE = "evidence.json", "weights.npz", "adapte
 _K1, _B = 1.2, 0.75
 _SOFT = 10.0  # sharpness of the soft minimum over the question's tokens
 _BESIDE = {"cosine": 1.0, "tokens_mean": 1.0, "bm25": 0.5}
-"""Standardised columns, added to the head's score: that standardised too, and twice as much."""
-_BESIDE_ODDS = 0.5
-"""Their share beside a reranker: its log-odds and the head's are added as they are, for these two
-were learnt on one scale."""
+"""Standardised columns that are added to the head's score: that standardised too, and twice as
+much; or, beside a reranker, its log-odds and the head's as they are, learnt on one scale."""
 _CURE = "Train it again: daogou train evidence"
 
 Column = NDArray[np.float32]
@@ -210,14 +208,14 @@ class EvidenceRanker:
 
     def parts(self, given: Read) -> Mapping[str, tuple[Column, Column]]:
         """What `rank` adds up: by feature, the value of each piece and what it adds, (n,) each."""
-        head, share = self.head(given), 1.0
+        head = self.head(given)
         found = {"head": (head, np.float32(2.0) * _standardised(head))}
         if given.across is not None:
-            share, odds = _BESIDE_ODDS, {"head": head, "across": given.across}
+            odds = {"head": head, "across": given.across}
             found = {name: (column, column - column.mean()) for name, column in odds.items()}
         for name, weight in _BESIDE.items():
             column = given.column(name)
-            found[name] = column, np.float32(share * weight) * _standardised(column)
+            found[name] = column, np.float32(weight) * _standardised(column)
         return found
 
     def answerable(self, given: Read) -> float:
