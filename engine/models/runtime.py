@@ -70,7 +70,7 @@ class Session:
                 batch of its own: that beats many threads sharing one batch, and lets queries
                 queries run side by side.
             tokens: give what the last layer made of each token too: see `read`.
-            adapters: what is added to linear layers, in full precision whatever theirs.
+            adapters: what is added to the weights of linear layers.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
@@ -228,7 +228,7 @@ _NORMALISING = {"MVN", "Multiply", "Add"}
 
 
 def _adapt(graph: Path, model: ov.Model, adapters: Adapters) -> None:
-    """Add low-rank branches beside linear layers."""
+    """Add the low-rank products to the weights of linear layers."""
     layers = {
         str(op.get_friendly_name()).removeprefix("__module.model.").removesuffix(_LINEAR): op
         for op in model.get_ordered_ops()
@@ -238,24 +238,32 @@ def _adapt(graph: Path, model: ov.Model, adapters: Adapters) -> None:
         raise ModelError(f"{graph} has no layer {missing[0]}")
     for name, (outer, inner) in adapters.items():
         layer = layers[name]
-        readers = layer.output(0).get_target_inputs()
-        small = ov.opset13.matmul(_unquantised(layer), inner, False, True)
-        branch = ov.opset13.matmul(small, outer, False, True)
-        changed = ov.opset13.add(layer.output(0), branch)
-        for reader in readers:
-            reader.replace_source_output(changed.output(0))
+        weights = _changed(layer.input_value(1).get_node(), outer @ inner / _smoothing(layer))
+        layer.input(1).replace_source_output(weights.output(0))
 
 
-def _unquantised(layer: ov.Node) -> ov.Output:
-    """What a linear layer would read if it were not quantised."""
-    given = layer.input_value(0)
-    while given.get_node().get_type_name() == "FakeQuantize" or _smooths(given):
-        given = given.get_node().input_value(0)
-    return given
+def _changed(weights: ov.Node, change: NDArray[np.float32]) -> ov.Node:
+    """The weights (outputs, inputs) with a change, rounded anew where they were whole numbers."""
+    if weights.get_type_name() != "Multiply":  # a constant, kept in half precision perhaps
+        while weights.get_type_name() == "Convert":
+            weights = weights.input_value(0).get_node()
+        return ov.opset13.constant(np.asarray(weights.data, dtype=np.float32) + change)
+    rounded, steps = (value.get_node() for value in weights.input_values())
+    whole = np.asarray(rounded.input_value(0).get_node().data, dtype=np.float32)
+    wanted = whole * steps.data + change
+    finer = np.abs(wanted).max(axis=1, keepdims=True) / np.abs(whole).max()
+    again = ov.opset13.constant(np.rint(wanted / finer).astype(np.int8))
+    return ov.opset13.multiply(ov.opset13.convert(again, "f32"), ov.opset13.constant(finer))
 
 
-def _smooths(given: ov.Output) -> bool:
-    return _SMOOTHED in given.get_node().get_friendly_name()
+def _smoothing(layer: ov.Node) -> NDArray[np.float32]:
+    """What quantisation multiplies the layer's inputs by."""
+    given = layer.input_value(0).get_node()
+    if given.get_type_name() == "FakeQuantize":
+        given = given.input_value(0).get_node()
+    if _SMOOTHED not in given.get_friendly_name() or given.get_type_name() != "Multiply":
+        return np.ones(1, dtype=np.float32)
+    return np.asarray(given.input_value(1).get_node().data, dtype=np.float32).reshape(-1)
 
 
 _LINEAR = "/aten::linear/MatMul"

@@ -130,8 +130,8 @@ def test_what_is_added_to_a_layer_changes_what_is_said(
     plain = load_adapted(exported_pair[1], {}).score_read(KETTLE, read)
     same = load_adapted(exported_pair[1], {layer: (nothing, inner)}).score_read(KETTLE, read)
     other = load_adapted(exported_pair[1], {layer: (much, inner)}).score_read(KETTLE, read)
-    np.testing.assert_allclose(plain, same, atol=1e-3)
-    assert np.abs(plain - other).max() > 1e-2
+    np.testing.assert_allclose(plain, same, atol=0.05)  # rounded anew
+    assert np.abs(plain - other).max() > 0.1
 
 
 def test_a_layer_that_is_not_there_is_named(exported_pair: tuple[Path, Path]) -> None:
