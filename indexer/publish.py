@@ -16,6 +16,7 @@ from engine.guide.evidence import FOLDER as EVIDENCE_FOLDER
 from engine.guide.evidence import EvidenceInfo, load_evidence
 from engine.manifest import Manifest, check_files, describe_files, read_manifest
 from engine.models.folder import RerankerInfo, read_model_info, verify_model
+from engine.models.reranker import SHIPPED_RERANKER
 from engine.retrieval.ranking import read_ranking_info
 from engine.snapshot import check_ranking, fingerprints
 from engine.store import SnapshotStore, Staging
@@ -180,7 +181,7 @@ def _check_reads(reranker: RerankerInfo, before: Manifest) -> None:
 
 
 def _check_evidence(evidence: EvidenceInfo, before: Manifest) -> None:
-    """Refuse a ranker that reads what another encoder makes of texts.
+    """Refuse a ranker that reads what another encoder makes of texts, or adapts what is not there.
 
     Raises:
         ModelError: it does.
@@ -190,6 +191,14 @@ def _check_evidence(evidence: EvidenceInfo, before: Manifest) -> None:
         raise ModelError(
             f"{evidence.name!r} was fitted on another encoder than {encoder.name!r}. Train it "
             "again: daogou train evidence --index-encoder DIR"
+        )
+    there = {"", read_model_info(SHIPPED_RERANKER, kind="reranker").fingerprint}
+    if "reranker" in before.models:
+        there.add(before.models["reranker"].fingerprint)
+    if evidence.reranker not in there:
+        raise ModelError(
+            f"{evidence.name!r} adapts a reranker that neither ships nor is in the snapshot. Train "
+            "it again: daogou train evidence --reranker DIR"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from engine.guide.explain_evidence import Asked, explain_evidence
 from engine.guide.needs import Constraint, Needs, Wish, read_needs
 from engine.guide.pieces import Piece, pieces_of
 from engine.models.encoder import TransformerEncoder, load_encoder
+from engine.models.folder import read_model_info
+from engine.models.reranker import SHIPPED_RERANKER, TokenReranker, load_adapted
 from engine.normal import comparable
 from engine.retrieval.filters import allowed_rows
 from engine.snapshot import Snapshot
@@ -127,13 +130,30 @@ class Consultant:
 
     @cached_property
     def _ranker(self) -> EvidenceRanker | None:
-        """The snapshot's own or else the shipped one: what was fitted on the snapshot's encoder."""
+        """The snapshot's own or else the shipped one: what was fitted on the models at hand."""
         for folder in (self._snapshot.folder / FOLDER, SHIPPED_EVIDENCE):
             if folder.is_dir():
                 ranker = load_evidence(folder)
-                if ranker.info.encoder == self.encoder.fingerprint:
+                known = ranker.info.reranker in {"", *self._rerankers}
+                if known and ranker.info.encoder == self.encoder.fingerprint:
                     return ranker
         return None
+
+    @cached_property
+    def _rerankers(self) -> dict[str, Path]:
+        """The rerankers at hand, by fingerprint: the snapshot's and the shipped one."""
+        folders = (self._snapshot.folder / "models" / "reranker", SHIPPED_RERANKER)
+        there = [folder for folder in folders if folder.is_dir()]
+        return {read_model_info(one, kind="reranker").fingerprint: one for one in there}
+
+    @cached_property
+    def _reranker(self) -> TokenReranker | None:
+        """The reranker that the ranker adapts, with its adapters."""
+        ranker = self._ranker
+        if ranker is None or not ranker.info.reranker:
+            return None
+        folder = self._rerankers[ranker.info.reranker]
+        return load_adapted(folder, ranker.adapters, threads=self._threads)
 
     def share_encoder(self, other: Consultant) -> None:
         """Use the encoder that another has loaded, where the snapshots have the same."""
@@ -186,7 +206,7 @@ class Consultant:
 
         With `explain`, why the first statement comes first.
         """
-        pieces = _Pieces(product, question, self.encoder)
+        pieces = _Pieces(product, question, self.encoder, self._reranker)
         found = self._answer(question, product, pieces)
         if not explain or not found.evidence:
             return found
@@ -235,7 +255,7 @@ class Consultant:
         self, needs: Needs, given_up: Sequence[Constraint], product: Product
     ) -> tuple[Checked, ...]:
         """Every need, and what the product's texts say of it."""
-        pieces = _Pieces(product, needs.text, self.encoder)
+        pieces = _Pieces(product, needs.text, self.encoder, self._reranker)
         fields = {piece.field: (piece,) for piece in pieces.pieces}
         constraints = [*needs.constraints, *given_up]
         return (
@@ -275,7 +295,13 @@ def _shortcomings(product: Product, checked: Sequence[Checked]) -> tuple[bool, i
 class _Pieces:
     """A product's pieces, read by the encoder when first asked about, and then kept."""
 
-    def __init__(self, product: Product, question: str, encoder: TransformerEncoder) -> None:
+    def __init__(
+        self,
+        product: Product,
+        question: str,
+        encoder: TransformerEncoder,
+        reranker: TokenReranker | None,
+    ) -> None:
         every = pieces_of(product)
         asked = set(analyze(question))
         if len(every) > _MOST_READ:
@@ -284,6 +310,7 @@ class _Pieces:
             every = [every[place] for place in first.tolist()]
         self.pieces = every
         self._encoder = encoder
+        self._reranker = reranker
 
     @cached_property
     def terms(self) -> list[set[str]]:
@@ -297,14 +324,17 @@ class _Pieces:
     def read(self, question: str) -> Read:
         """What the evidence ranker reads."""
         asked = self.asked(question)
-        return compute(question, asked.texts, asked.vectors, asked.tokens)
+        across = asked.across(asked.tokens[1:])
+        return compute(question, asked.texts, asked.vectors, asked.tokens, across)
 
     def asked(self, question: str) -> Asked:
         """The question and the pieces as the encoder read them."""
         asked, tokens = self._encoder.read_passages([question])
         texts = [piece.text for piece in self.pieces]
         vectors, others = self._encoded
-        return Asked(question, texts, np.concatenate([asked, vectors]), [*tokens, *others])
+        return Asked(
+            question, texts, np.concatenate([asked, vectors]), [*tokens, *others], self._reranker
+        )
 
 
 def _cover(wanted: set[str], pieces: _Pieces) -> tuple[tuple[Piece, ...], set[str]]:

@@ -1,10 +1,12 @@
 """Which piece of a text answers a question, and whether any does.
 
 A small head on the encoder's frozen outputs: vectors and tokens are read once, the head is a few
-matrix products in numpy. A folder:
+matrix products in numpy. Beside it, where the ranker was trained with one, the reranker, whose
+upper layers are changed by matrices of low rank, reads the question across each piece. A folder:
 
 evidence.json   sizes, the features' centre and scale, the answerable-or-not fit, provenance
 weights.npz     the head's matrices, float16
+adapters.npz    what is added to the reranker's layers, float16
 """
 
 from __future__ import annotations
@@ -24,16 +26,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.analysis import analyze
 from engine.errors import ModelError
+from engine.models.runtime import Adapters
 from engine.types import Vectors
 
 SHIPPED_EVIDENCE = Path(__file__).parents[1] / "models" / "shipped" / "evidence"
 """The evidence ranker that comes with daogou, fitted on the encoder beside it."""
 FOLDER = "evidence"
 """Where a snapshot keeps one of its own."""
-INFO_FILE, WEIGHTS_FILE = "evidence.json", "weights.npz"
+INFO_FILE, WEIGHTS_FILE, ADAPTERS_FILE = "evidence.json", "weights.npz", "adapters.npz"
 _K1, _B = 1.2, 0.75
 _SOFT = 10.0  # sharpness of the soft minimum over the question's tokens
-_BLEND = {"head": 2.0, "cosine": 1.0, "tokens_mean": 1.0, "bm25": 0.5}
+_BESIDE = {"cosine": 1.0, "tokens_mean": 1.0, "bm25": 0.5}
+"""Standardised columns that are added to the head's score: that standardised too, and twice as
+much; or, beside a reranker, its log-odds and the head's as they are, learnt on one scale."""
 _CURE = "Train it again: daogou train evidence"
 
 Column = NDArray[np.float32]
@@ -60,6 +65,10 @@ class Read:
     question: NDArray[np.float32]  # (dim,)
     pieces: Vectors  # (n, dim)
     features: NDArray[np.float32]  # (n, FEATURES)
+    across: Column | None = None
+    """What the adapted reranker says of each piece, (n,); None where it was not asked."""
+    tokens: tuple[NDArray[np.float16], ...] = ()
+    """Of each piece, (tokens, dim), where they are kept: to train the reranker's adapters."""
 
     def column(self, name: str) -> Column:
         """One feature, (n,)."""
@@ -72,8 +81,12 @@ def compute(
     pieces: Sequence[str],
     vectors: Vectors,
     tokens: Sequence[NDArray[np.float32]],
+    across: Column | None = None,
 ) -> Read:
-    """What the head reads, of what the encoder made of a question and the pieces, in this order."""
+    """What the head reads, of what the encoder made of a question and the pieces, in this order.
+
+    `across` is kept beside it.
+    """
     asked, vectors = vectors[0], vectors[1:]
     asked_tokens, tokens = tokens[0], tokens[1:]
     query = _unit(asked_tokens)
@@ -89,7 +102,8 @@ def compute(
     )
     for name in FEATURES[12:]:
         named[name] = _standardised(named[name.removeprefix("z_")])
-    return Read(asked, vectors, np.column_stack([named[name] for name in FEATURES]))
+    table = np.column_stack([named[name] for name in FEATURES])
+    return Read(asked, vectors, table, across)
 
 
 def _unit(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,11 +159,14 @@ class EvidenceInfo(BaseModel):
     name: str
     encoder: str
     """Fingerprint of the encoder it was fitted on."""
+    reranker: str = ""
+    """Fingerprint of the reranker that its adapters change; empty where it has none."""
     features: tuple[str, ...] = FEATURES
     centre: tuple[float, ...]
     scale: tuple[float, ...]
-    answerable: tuple[float, float, float]
-    """Weights of the best piece's head score and cosine, and the bias: logistic."""
+    answerable: tuple[float, ...]
+    """Weights of the best piece's head score, its cosine and, with a reranker, what that says; and
+    the bias: logistic."""
     threshold: float
     """Below it the catalog does not say."""
     provenance: dict[str, str] = {}
@@ -158,8 +175,15 @@ class EvidenceInfo(BaseModel):
 class EvidenceRanker:
     """Scores pieces of text as answers. Safe to use from many threads."""
 
-    def __init__(self, info: EvidenceInfo, weights: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        info: EvidenceInfo,
+        weights: Mapping[str, NDArray[Any]],
+        adapters: Adapters | None = None,
+    ) -> None:
         self.info = info
+        self.adapters = adapters or {}
+        """What is added to the layers of the reranker that `info` names."""
         self._weights = {name: part.astype(np.float32) for name, part in weights.items()}
 
     def head(self, given: Read) -> NDArray[np.float32]:
@@ -184,13 +208,15 @@ class EvidenceRanker:
 
     def parts(self, given: Read) -> Mapping[str, tuple[Column, Column]]:
         """What `rank` adds up: by feature, the value of each piece and what it adds, (n,) each."""
-        columns = {
-            name: self.head(given) if name == "head" else given.column(name) for name in _BLEND
-        }
-        return {
-            name: (column, np.float32(_BLEND[name]) * _standardised(column))
-            for name, column in columns.items()
-        }
+        head = self.head(given)
+        found = {"head": (head, np.float32(2.0) * _standardised(head))}
+        if given.across is not None:
+            odds = {"head": head, "across": given.across}
+            found = {name: (column, column - column.mean()) for name, column in odds.items()}
+        for name, weight in _BESIDE.items():
+            column = given.column(name)
+            found[name] = column, np.float32(weight) * _standardised(column)
+        return found
 
     def answerable(self, given: Read) -> float:
         """How likely one of the pieces answers, 0 to 1."""
@@ -198,14 +224,19 @@ class EvidenceRanker:
             return 0.0
         return answerable(self.info.answerable, self.statistics(given))
 
-    def statistics(self, given: Read) -> tuple[float, float]:
-        """What `answerable` reads: the best head score and the best cosine."""
-        return float(self.head(given).max()), float(given.column("cosine").max())
+    def statistics(self, given: Read) -> tuple[float, ...]:
+        """What `answerable` reads: the best head score, cosine and word of the reranker."""
+        return tuple(float(column.max()) for column in self._speaking(given))
 
     def each(self, given: Read) -> NDArray[np.float32]:
         """How likely each piece answers, (n,): `answerable` of it alone."""
-        found = zip(self.head(given).tolist(), given.column("cosine").tolist(), strict=True)
+        found = zip(*(column.tolist() for column in self._speaking(given)), strict=True)
         return np.array([answerable(self.info.answerable, one) for one in found], np.float32)
+
+    def _speaking(self, given: Read) -> list[Column]:
+        """What tells whether a piece answers, (n,) each."""
+        across = [] if given.across is None else [given.across]
+        return [self.head(given), given.column("cosine"), *across]
 
     def says(self, probability: float) -> bool:
         """Whether so likely an answer is to be given."""
@@ -236,17 +267,33 @@ def load_evidence(folder: Path) -> EvidenceRanker:
         info = EvidenceInfo.model_validate_json(path.read_bytes())
         with (folder / WEIGHTS_FILE).open("rb") as file, np.load(file) as arrays:
             weights = dict(arrays)
-    except (OSError, ValidationError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        adapters = _load_adapters(folder / ADAPTERS_FILE) if info.reranker else {}
+    except (OSError, ValidationError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"{folder} holds no evidence ranker that can be read. {_CURE}") from error
     if info.features != FEATURES:
         raise ModelError(f"{path} reads features that this daogou does not compute. {_CURE}")
-    return EvidenceRanker(info, weights)
+    return EvidenceRanker(info, weights, adapters)
+
+
+def _load_adapters(path: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    with path.open("rb") as file, np.load(file) as arrays:
+        parts = {name: part.astype(np.float32) for name, part in arrays.items()}
+    names = {name.rpartition("/")[0] for name in parts}
+    return {name: (parts[f"{name}/outer"], parts[f"{name}/inner"]) for name in sorted(names)}
 
 
 def save_evidence(
-    folder: Path, info: EvidenceInfo, weights: Mapping[str, NDArray[np.float32]]
+    folder: Path,
+    info: EvidenceInfo,
+    weights: Mapping[str, NDArray[np.float32]],
+    adapters: Adapters | None = None,
 ) -> None:
     """Write an evidence ranker into an existing folder."""
     halved: dict[str, Any] = {name: part.astype(np.float16) for name, part in weights.items()}
     np.savez(folder / WEIGHTS_FILE, **halved)
+    if adapters:
+        pairs = [(f"{name}/outer", outer) for name, (outer, _) in adapters.items()]
+        pairs += [(f"{name}/inner", inner) for name, (_, inner) in adapters.items()]
+        parts: dict[str, Any] = {name: part.astype(np.float16) for name, part in pairs}
+        np.savez(folder / ADAPTERS_FILE, **parts)
     (folder / INFO_FILE).write_text(json.dumps(info.model_dump(), indent=1), encoding="utf-8")

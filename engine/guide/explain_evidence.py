@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from engine.guide.evidence import EvidenceRanker, Read, TokenEncoder, compute
 from engine.guide.explain import Explanation, Named, Part
 from engine.guide.naming import Case, Key, key_of, name_words
+from engine.models.reranker import TokenReranker
+from engine.models.tokens import pack
 from engine.types import Scores, Vectors
 
 _TRIED = 8
@@ -60,6 +62,14 @@ class Asked:
     vectors: Vectors
     """(1 + statements, dim)."""
     tokens: Sequence[NDArray[np.float32]]
+    reranker: TokenReranker | None = None
+    """Reads the question across the statements, where the ranker has one."""
+
+    def across(self, tokens: Sequence[NDArray[np.float32]]) -> Scores | None:
+        """What the reranker says of statements of these tokens, (statements,)."""
+        if self.reranker is None:
+            return None
+        return self.reranker.score_read(self.question, pack(tokens))
 
 
 def explain_evidence(
@@ -74,6 +84,7 @@ def explain_evidence(
         encoder: what read them.
     """
     wording = PieceWording.of(asked.texts[place])
+    whole = asked.across(asked.tokens[1:])
     terms = {key: word.strip(_EDGES) for word in asked.question.split() if (key := key_of(word))}
     known = frozenset(chain.from_iterable(terms))
 
@@ -82,16 +93,20 @@ def explain_evidence(
         if not texts:
             return [np.empty(0, dtype=np.float32)]
         vectors, tokens = encoder.read_passages(texts)
-        found = [
-            _total(_parts(_read(asked, place, *each), ranker), place)
-            for each in zip(texts, vectors, tokens, strict=True)
-        ]
+        across = asked.across(tokens)
+        given = [_read(asked, place, *each) for each in zip(texts, vectors, tokens, strict=True)]
+        if across is not None and whole is not None:
+            given = [
+                replace(read, across=_with(whole, place, value))
+                for read, value in zip(given, across, strict=True)
+            ]
+        found = [_total(_parts(read, ranker), place) for read in given]
         return [np.array(found, dtype=np.float32)]
 
     order = sorted(wording.words, key=known.isdisjoint)
     case: Case[str] = Case(wording, order[:_TRIED])
     name_words([case], scores)
-    given = compute(asked.question, asked.texts, asked.vectors, asked.tokens)
+    given = compute(asked.question, asked.texts, asked.vectors, asked.tokens, whole)
     parts = _parts(given, ranker)
     named = []
     for key in case.named:
@@ -124,6 +139,12 @@ def _parts(given: Read, ranker: EvidenceRanker | None) -> _Parts:
 
 def _total(parts: _Parts, place: int) -> float:
     return float(sum(adds[place] for _, adds in parts.values()))
+
+
+def _with(scores: Scores, place: int, value: float) -> Scores:
+    changed = scores.copy()
+    changed[place] = value
+    return changed
 
 
 def _read(

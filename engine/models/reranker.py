@@ -11,12 +11,15 @@ from tokenizers import Tokenizer
 
 from engine.errors import ModelError
 from engine.models.folder import RerankerInfo, read_model_info
-from engine.models.runtime import Batch, Session
+from engine.models.runtime import Adapters, Batch, Session
 from engine.models.tokenizer import load_tokenizer
 from engine.types import ReadPassages, Relevance
 
 SHIPPED_RERANKER = Path(__file__).parent / "shipped" / "reranker"
 """The reranker that comes with daogou, over the encoder beside it."""
+
+READOUT = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
+"""Weights of the four logits, in the order of `Relevance`, in one score to rank by."""
 
 _QUERY_STEP = 4
 """Lengths of queries are padded to a multiple of this. A pair always has the same shape, as all
@@ -27,11 +30,20 @@ _MOST_PASSAGES = 40  # in one batch: more are no faster
 class _Served:
     """An exported cross-encoder, loaded: what both kinds have in common."""
 
-    def __init__(self, folder: Path, info: RerankerInfo, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        info: RerankerInfo,
+        *,
+        threads: int = 0,
+        adapters: Adapters | None = None,
+    ) -> None:
         self.info = info
         self._columns = _columns(folder, info.labels)
         self._tokenizer = load_tokenizer(folder, info.max_length)
-        self._session = Session(folder, max_length=info.max_length, threads=threads)
+        self._session = Session(
+            folder, max_length=info.max_length, threads=threads, adapters=adapters
+        )
         _check_width(folder, self._session)
 
     @property
@@ -79,12 +91,20 @@ class TokenReranker(_Served):
         Returns:
             Shape (passages, 4), columns in the order of `Relevance` (grade 0 to 3), rows sum to 1.
         """
+        return self._probabilities(self._logits(query, passages))
+
+    def score_read(self, query: str, passages: ReadPassages) -> NDArray[np.float32]:
+        """One number a passage, (passages,): `READOUT` of its logits, higher is better."""
+        logits = self._logits(query, passages)[:, self._columns]
+        return logits @ np.array(READOUT, dtype=np.float32)
+
+    def _logits(self, query: str, passages: ReadPassages) -> NDArray[np.float32]:
         count = len(passages.mask)
         if not count:
             return np.empty((0, len(Relevance)), dtype=np.float32)
         asked = query_inputs(self._tokenizer, query)
         size = min(_MOST_PASSAGES, -(-count // self._session.streams))
-        logits = self._session.run_batches(
+        return self._session.run_batches(
             count,
             (
                 Batch(
@@ -98,7 +118,6 @@ class TokenReranker(_Served):
                 for start in range(0, count, size)
             ),
         )
-        return self._probabilities(logits)
 
 
 def query_inputs(tokenizer: Tokenizer, query: str) -> dict[str, NDArray[np.int64]]:
@@ -122,6 +141,18 @@ def load_reranker(folder: Path, *, threads: int = 0) -> PairReranker | TokenRera
     """
     info = read_model_info(folder, kind="reranker")
     return (TokenReranker if info.encoder else PairReranker)(folder, info, threads=threads)
+
+
+def load_adapted(folder: Path, adapters: Adapters, *, threads: int = 0) -> TokenReranker:
+    """The reranker of ours in a model folder, with something added to its linear layers.
+
+    Raises:
+        ModelError: the folder holds no such reranker, or it lacks one of the layers.
+    """
+    info = read_model_info(folder, kind="reranker")
+    if not info.encoder:
+        raise ModelError(f"{folder} reads texts in pairs: it has no layers to adapt")
+    return TokenReranker(folder, info, threads=threads, adapters=adapters)
 
 
 def _check_width(folder: Path, session: Session) -> None:

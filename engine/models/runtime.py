@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +25,9 @@ from engine.models.folder import GRAPH_FILE
 
 Tokens = NDArray[np.int64]
 Outputs = NDArray[np.float32]
+Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""By name of a linear layer two matrices, (outputs, rank) and (rank, inputs): their product is
+added to its weights (LoRA, Hu et al. 2021)."""
 
 BATCH_TOKENS = 2048
 """Padded tokens in one batch: more is no faster, and a stream's buffers stay in its cache."""
@@ -51,7 +54,13 @@ class Session:
     """A loaded model. May be called from many threads at once."""
 
     def __init__(
-        self, folder: Path, *, max_length: int, threads: int = 0, tokens: bool = False
+        self,
+        folder: Path,
+        *,
+        max_length: int,
+        threads: int = 0,
+        tokens: bool = False,
+        adapters: Adapters | None = None,
     ) -> None:
         """Load and compile the graph in `folder`.
 
@@ -62,6 +71,7 @@ class Session:
                 batch of its own: that beats many threads sharing one batch, and lets queries
                 run side by side.
             tokens: give what the last layer made of each token too: see `read`.
+            adapters: what is added to the weights of linear layers.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
@@ -69,7 +79,7 @@ class Session:
         streams = threads or usable_cores()
         self.streams = streams
         self._max_length = max_length
-        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens)
+        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {})
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
         requests = [self._model.create_infer_request() for _ in range(streams)]
@@ -266,7 +276,50 @@ def _by_row(table: ov.Node, scale: ov.Node) -> bool:
     return list(scale.get_output_shape(0)) == [table.get_output_shape(0)[0], 1]
 
 
-def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
+def _adapt(graph: Path, model: ov.Model, adapters: Adapters) -> None:
+    """Add the low-rank products to the weights of linear layers."""
+    layers = {
+        str(op.get_friendly_name()).removeprefix("__module.model.").removesuffix(_LINEAR): op
+        for op in model.get_ordered_ops()
+        if op.get_type_name() == "MatMul"
+    }
+    if missing := sorted(adapters.keys() - layers.keys()):
+        raise ModelError(f"{graph} has no layer {missing[0]}")
+    for name, (outer, inner) in adapters.items():
+        layer = layers[name]
+        weights = _changed(layer.input_value(1).get_node(), outer @ inner / _smoothing(layer))
+        layer.input(1).replace_source_output(weights.output(0))
+
+
+def _changed(weights: ov.Node, change: NDArray[np.float32]) -> ov.Node:
+    """The weights (outputs, inputs) with a change, rounded anew where they were whole numbers."""
+    if weights.get_type_name() != "Multiply":  # a constant, kept in half precision perhaps
+        while weights.get_type_name() == "Convert":
+            weights = weights.input_value(0).get_node()
+        return ops.constant(np.asarray(weights.data, dtype=np.float32) + change)
+    rounded, steps = (value.get_node() for value in weights.input_values())
+    whole = np.asarray(rounded.input_value(0).get_node().data, dtype=np.float32)
+    wanted = whole * steps.data + change
+    finer = np.abs(wanted).max(axis=1, keepdims=True) / np.abs(whole).max()
+    again = ops.constant(np.rint(wanted / finer).astype(np.int8))
+    return ops.multiply(ops.convert(again, "f32"), ops.constant(finer))
+
+
+def _smoothing(layer: ov.Node) -> NDArray[np.float32]:
+    """What quantisation multiplies the layer's inputs by."""
+    given = layer.input_value(0).get_node()
+    if given.get_type_name() == "FakeQuantize":
+        given = given.input_value(0).get_node()
+    if _SMOOTHED not in given.get_friendly_name() or given.get_type_name() != "Multiply":
+        return np.ones(1, dtype=np.float32)
+    return np.asarray(given.input_value(1).get_node().data, dtype=np.float32).reshape(-1)
+
+
+_LINEAR = "/aten::linear/MatMul"
+_SMOOTHED = "nncf_smooth_quant"
+
+
+def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
         "NUM_STREAMS": streams,
@@ -276,6 +329,7 @@ def _compile(graph: Path, streams: int, *, tokens: bool) -> ov.CompiledModel:
     try:
         core = ov.Core()
         model = _small_tables(core.read_model(graph))
+        _adapt(graph, model, adapters)
         return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(

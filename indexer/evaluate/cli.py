@@ -152,6 +152,9 @@ def evaluate_consult(
     encoder: Annotated[
         Path | None, typer.Option(help="Exported encoder; the shipped one if left out.")
     ] = None,
+    reranker: Annotated[
+        Path | None, typer.Option(help="Exported reranker to adapt; the shipped one if left out.")
+    ] = None,
     untuned: Annotated[
         Path | None, typer.Option(help="Exported encoder whose cosine is one more peer.")
     ] = None,
@@ -166,18 +169,25 @@ def evaluate_consult(
     from indexer.evaluate.consult import cross_validate, measure, untuned_cosines
     from indexer.evaluate.consult_report import to_json, to_tables
     from indexer.train.evidence import read_all, read_questions
+    from indexer.train.evidence_across import AcrossTrainer, reranker_for
 
     asked = read_questions(questions)
-    reader = load_encoder(encoder or SHIPPED_ENCODER, threads=threads, tokens=True)
+    encoder = encoder or SHIPPED_ENCODER
+    reader = load_encoder(encoder, threads=threads, tokens=True)
     reads = read_all(asked, reader)
+    adapted = reranker_for(reader.fingerprint, reranker)
+    across = AcrossTrainer(adapted, encoder, threads=threads) if adapted else None
     peer = untuned_cosines(asked, load_encoder(untuned, threads=threads)) if untuned else None
     if model is not None:
-        evaluation = measure(asked, reads, load_evidence(model), untuned=peer)
+        ranker = load_evidence(model)
+        if across is not None and across.fingerprint == ranker.info.reranker:
+            reads = across.read(ranker.adapters, asked, reads)
+        evaluation = measure(asked, reads, ranker, untuned=peer)
     else:
         with _progress(len(asked), "training in folds") as advance:
             evaluation = cross_validate(
-                asked, reads, encoder=reader.fingerprint, count=folds, seed=seed, untuned=peer,
-                on_progress=advance,
+                asked, reads, encoder=reader.fingerprint, count=folds, seed=seed, across=across,
+                untuned=peer, on_progress=advance,
             )  # fmt: skip
     if json_out:
         typer.echo(json.dumps(to_json(evaluation), ensure_ascii=False, indent=2))

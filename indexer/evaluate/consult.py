@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.guide.evidence import EvidenceRanker, Read
 from engine.protocols import Encoder
 from indexer.evaluate.statistics import Interval, bootstrap, randomisation_test
-from indexer.train.evidence import Question, f1, folds, train_evidence
+from indexer.train.evidence import Across, Question, f1, folds, train_evidence
 
 OURS = "daogou"
 _DEPTH = 5
@@ -56,6 +56,7 @@ def cross_validate(
     encoder: str,
     count: int = 5,
     seed: int = 0,
+    across: Across | None = None,
     untuned: Sequence[NDArray[np.float32]] | None = None,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> ConsultEvaluation:
@@ -67,20 +68,23 @@ def cross_validate(
         encoder: its fingerprint.
         count: of folds.
         seed: of the folds and of the trainings.
+        across: adapts a reranker in each fold, where there is one.
         untuned: the cosines of another encoder, a peer, by question.
         on_progress: told how many questions were ranked.
     """
     ours: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(questions)
     said = np.zeros(len(questions), dtype=np.bool_)
     for inside, outside in folds(questions, count, seed):
-        info, weights = train_evidence(
+        trained = train_evidence(
             [questions[place] for place in inside], [reads[place] for place in inside],
-            name="fold", encoder=encoder, seed=seed,
+            name="fold", encoder=encoder, across=across, seed=seed,
         )  # fmt: skip
-        ranker = EvidenceRanker(info, weights)
-        for place in outside.tolist():
-            ours[place] = ranker.rank(reads[place])
-            said[place] = ranker.says(ranker.answerable(reads[place]))
+        ranker, held = trained.ranker(), [reads[place] for place in outside]
+        if across is not None:
+            held = across.read(trained.adapters, [questions[place] for place in outside], held)
+        for place, read in zip(outside.tolist(), held, strict=True):
+            ours[place] = ranker.rank(read)
+            said[place] = ranker.says(ranker.answerable(read))
         on_progress(len(outside))
     return _summed_up(questions, _ways(ours, reads, untuned), said)
 

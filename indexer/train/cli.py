@@ -202,6 +202,12 @@ def evidence(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the evidence ranker to.")],
     index_encoder: Encoder = None,
+    reranker: Annotated[
+        Path | None, typer.Option(help="Exported reranker to adapt; the shipped one if left out.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="For the card: where the questions are from, and their licence.")
+    ] = "",
     seed: Seed = 0,
     threads: Threads = 0,
 ) -> None:
@@ -210,8 +216,9 @@ def evidence(
     from indexer.train.evidence_model import write_evidence
 
     info = write_evidence(
-        questions, out, encoder=index_encoder or SHIPPED_ENCODER, seed=seed, threads=threads
-    )
+        questions, out, encoder=index_encoder or SHIPPED_ENCODER, reranker=reranker, data=data,
+        seed=seed, threads=threads,
+    )  # fmt: skip
     typer.echo(f"Wrote {out}: fitted on {info.provenance['questions']} questions.")
     typer.echo(f"Serve it: daogou publish --store STORE --evidence {out}")
 

@@ -28,15 +28,13 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.errors import ModelError
+from engine.models.reranker import READOUT
 from engine.types import Relevance
 
 HEAD_FILE = "head.pt"
 GATE = -3.0
 COSINE_SCALE = 20.0
 """What a cosine of 1 is worth as a score at the start: the scale the bi-encoder was trained at."""
-
-READOUT = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
-"""Weights of the four logits in the one score that lists are ranked by."""
 
 SHARPNESS = 0.1
 """How far above the least met token another may lie and still count: a cosine."""

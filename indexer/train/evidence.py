@@ -7,9 +7,9 @@ frozen: what it makes of every text is read once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from engine.guide.evidence import (
     answerable,
     compute,
 )
+from engine.models.runtime import Adapters
 from engine.types import Vectors
 
 _WIDTH, _INNER = 128, 64
 _EPOCHS, _BATCH, _RATE, _DECAY, _DROPOUT = 12, 32, 1e-3, 0.05, 0.3
-_INNER_FOLDS = 3
+_INNER_FOLDS, _INNER_FOLDS_ACROSS = 3, 2
 _FEWEST = 10
 _SEEDS = 2
 """Heads whose scores are averaged: two of them side by side are one of twice the width."""
@@ -143,7 +144,8 @@ def read_all(questions: Sequence[Question], encoder: TokenEncoder, chunk: int = 
     def compute_one(one: Question) -> Read:
         inside = (one.text, *one.pieces)
         vectors_of = every[[place[text] for text in inside]]
-        return compute(one.text, one.pieces, vectors_of, [tokens_of(text) for text in inside])
+        read = compute(one.text, one.pieces, vectors_of, [tokens_of(text) for text in inside])
+        return replace(read, tokens=tuple(tokens[place[text]] for text in one.pieces))
 
     return [compute_one(one) for one in questions]
 
@@ -168,13 +170,48 @@ class _Head(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         return score[:, 0]
 
 
-def train_evidence(
-    questions: Sequence[Question], reads: Sequence[Read], *, name: str, encoder: str, seed: int = 0
-) -> tuple[EvidenceInfo, Mapping[str, NDArray[np.float32]]]:
-    """The head fitted on these questions: what it says of itself, and its weights.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An evidence ranker as it is written."""
 
-    Whether a question is answered at all is fitted on scores of heads that had not seen it: of
-    what a head was trained on it is too sure.
+    info: EvidenceInfo
+    weights: Mapping[str, NDArray[np.float32]]
+    adapters: Adapters
+
+    def ranker(self) -> EvidenceRanker:
+        """As it serves."""
+        return EvidenceRanker(self.info, self.weights, self.adapters)
+
+
+class Across(Protocol):
+    """Adapts a reranker that reads the question across the pieces."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The reranker's."""
+
+    def fit(self, questions: Sequence[Question], reads: Sequence[Read], *, seed: int) -> Adapters:
+        """Adapters learnt from these questions."""
+
+    def read(
+        self, adapters: Adapters, questions: Sequence[Question], reads: Sequence[Read]
+    ) -> list[Read]:
+        """The reads with what the adapted reranker says of each piece."""
+
+
+def train_evidence(
+    questions: Sequence[Question],
+    reads: Sequence[Read],
+    *,
+    name: str,
+    encoder: str,
+    across: Across | None = None,
+    seed: int = 0,
+) -> Trained:
+    """The head fitted on these questions and, with `across`, a reranker's adapters.
+
+    Whether a question is answered at all is fitted on scores of models that had not seen it: of
+    what they were trained on they are too sure.
 
     Raises:
         TrainingError: there are too few questions, or all can be answered, or none.
@@ -191,17 +228,33 @@ def train_evidence(
         centre=tuple(map(float, table.mean(axis=0))),
         scale=tuple(map(float, table.std(axis=0) + 1e-6)),
     )  # fmt: skip
-    statistics = np.zeros((len(questions), 2))
+    held = list(reads)
+    adapters: Adapters = {}
+    if across is not None:
+        for inside, outside in folds(questions, _INNER_FOLDS_ACROSS, seed):
+            adapters = across.fit(*_at(inside, questions, reads), seed=seed)
+            found = across.read(adapters, *_at(outside, questions, reads))
+            for place, read in zip(outside.tolist(), found, strict=True):
+                held[place] = read
+        adapters = across.fit(questions, reads, seed=seed)
+        info = info.model_copy(update={"reranker": across.fingerprint})
+    statistics: list[tuple[float, ...]] = [()] * len(questions)
     for inside, outside in folds(questions, _INNER_FOLDS, seed):
-        weights = _joined([_fit(questions, reads, inside, info, seed)])
-        ranker = EvidenceRanker(info, weights)
-        statistics[outside] = [ranker.statistics(reads[place]) for place in outside]
-    fit = _logistic(statistics, truth)
-    chance = np.array([answerable(fit, one) for one in statistics.tolist()])
+        ranker = EvidenceRanker(info, _joined([_fit(questions, reads, inside, info, seed)]))
+        for place in outside.tolist():
+            statistics[place] = ranker.statistics(held[place])
+    fit = _logistic(np.array(statistics), truth)
+    chance = np.array([answerable(fit, one) for one in statistics])
     everything = np.arange(len(questions))
     heads = [_fit(questions, reads, everything, info, seed + number) for number in range(_SEEDS)]
     fitted = {"answerable": fit, "threshold": best_threshold(chance, truth)}
-    return info.model_copy(update=fitted), _joined(heads)
+    return Trained(info.model_copy(update=fitted), _joined(heads), adapters)
+
+
+def _at(
+    places: NDArray[np.int64], questions: Sequence[Question], reads: Sequence[Read]
+) -> tuple[list[Question], list[Read]]:
+    return [questions[place] for place in places], [reads[place] for place in places]
 
 
 def folds(
@@ -214,26 +267,23 @@ def folds(
         yield np.flatnonzero(drawn != fold), np.flatnonzero(drawn == fold)
 
 
-def _logistic(
-    statistics: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[float, float, float]:
+def _logistic(statistics: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, ...]:
     """Logistic regression of "some piece answers" on the best pieces' scores."""
     given = torch.tensor(statistics)
     wanted = torch.tensor(truth.astype(np.float64))
-    fit = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    fit = torch.zeros(statistics.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([fit], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        odds = given @ fit[:2] + fit[2]
+        odds = given @ fit[:-1] + fit[-1]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, wanted)
         loss = loss + 1e-4 * (fit**2).sum()
         loss.backward()
         return loss
 
     optimiser.step(closure)
-    one, two, bias = (float(value) for value in fit.detach())
-    return one, two, bias
+    return tuple(float(value) for value in fit.detach())
 
 
 def best_threshold(chance: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
@@ -291,7 +341,7 @@ def _loss(
     centre: NDArray[np.float32],
     scale: NDArray[np.float32],
 ) -> torch.Tensor:
-    """Listwise cross-entropy over each question's pieces, and half the binary one."""
+    """The objective of what the head scores."""
     sizes = [len(one.pieces) for one in questions]
     asked = np.concatenate(
         [
@@ -302,12 +352,20 @@ def _loss(
     pieces = np.concatenate([read.pieces for read in reads])
     table = (np.concatenate([read.features for read in reads]) - centre) / scale
     scores = head(*(torch.tensor(part, dtype=torch.float32) for part in (asked, pieces, table)))
-    gains = torch.tensor(np.concatenate([one.gains for one in questions]))
+    return objective(scores, [one.gains for one in questions])
+
+
+def objective(scores: torch.Tensor, gains: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+    """Listwise cross-entropy over each question's pieces, and half the binary one.
+
+    `scores` are those of all pieces, one question's after the other's.
+    """
+    sizes, wanted = [len(one) for one in gains], torch.tensor(np.concatenate(gains))
     listwise = [
-        -(torch.log_softmax(mine, 0) * wanted).sum() / wanted.sum()
-        for mine, wanted in zip(scores.split(sizes), gains.split(sizes), strict=True)
+        -(torch.log_softmax(mine, 0) * own).sum() / own.sum()
+        for mine, own in zip(scores.split(sizes), wanted.split(sizes), strict=True)
     ]
-    binary = torch.nn.functional.binary_cross_entropy_with_logits(scores, (gains >= 1).float())
+    binary = torch.nn.functional.binary_cross_entropy_with_logits(scores, (wanted >= 1).float())
     return torch.stack(listwise).mean() + 0.5 * binary
 
 

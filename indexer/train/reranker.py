@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from engine.models.reranker import softmax
+from engine.models.reranker import READOUT, softmax
 from engine.models.runtime import make_batches
 from engine.models.tokenizer import cutting
 from engine.models.tokens import PASSAGE_TOKENS, QUERY_TOKENS, READ_TOKENS
 from indexer.export.graph import weights_digest
 from indexer.progress import Progress, Silent
-from indexer.train.crossencoder import READOUT, CrossEncoder, save, start
+from indexer.train.crossencoder import CrossEncoder, save, start
 from indexer.train.lists import Origin, QueryList
 from indexer.train.loop import Plan, device, fit, packed, shuffled
 from indexer.train.losses import classes_of, classification, listwise, target
@@ -141,6 +141,10 @@ class Texts:
         self._keep(self._given, passages, self._passages, model.read_passages, PASSAGE_TOKENS)
         return len(self._given) - before
 
+    def asked(self, query: str) -> torch.Tensor:
+        """What was read of a query, (tokens, width), in half precision."""
+        return self._asked[query]
+
     def _keep(
         self,
         kept: dict[str, torch.Tensor],
@@ -166,13 +170,13 @@ class Texts:
         self, model: CrossEncoder, queries: Sequence[str], passages: Sequence[str]
     ) -> torch.Tensor:
         """The four logits, (pairs, 4), that a model over the same bi-encoder gives read texts."""
-        query, asked = _padded([self._asked[text] for text in queries])
-        passage, given = _padded([self._given[text] for text in passages])
+        query, asked = padded([self._asked[text] for text in queries])
+        passage, given = padded([self._given[text] for text in passages])
         found: torch.Tensor = model.meet(*(x.to(device()) for x in (query, asked, passage, given)))
         return found
 
 
-def _padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Texts of (tokens, width) each as (texts, longest, width), and their mask (texts, longest)."""
     hidden = torch.zeros((len(texts), max(map(len, texts)), texts[0].shape[1]))
     mask = torch.zeros(hidden.shape[:2], dtype=torch.int64)

@@ -59,7 +59,7 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
         crossencoder.save_tokenizer(fresh, tokenizer)
         _check_encoder(folder, fresh)
     else:
-        model = _cross_encoder(read_weights(folder), transformer)
+        model = cross_encoder_of(read_weights(folder), transformer)
         crossencoder.save(fresh, model, tokenizer)
         _check_reranker(folder, reading, model, tokenizer)
     shutil.rmtree(out, ignore_errors=True)
@@ -96,7 +96,15 @@ def transformer_of(restored: Restored) -> Any:  # noqa: ANN401 - transformers is
     return model.eval()
 
 
-def _cross_encoder(restored: Restored, transformer: Any) -> crossencoder.CrossEncoder:  # noqa: ANN401
+def cross_encoder_of(
+    restored: Restored,
+    transformer: Any,  # noqa: ANN401 - transformers is not typed
+) -> crossencoder.CrossEncoder:
+    """The cross-encoder with these weights over a BERT's.
+
+    Raises:
+        ModelError: they are those of another kind of model.
+    """
     gates = [gate for gate in restored.gates if gate > crossencoder.APART]
     layers = transformer.config.num_hidden_layers
     if not 0 < len(gates) <= layers:

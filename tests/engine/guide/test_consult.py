@@ -121,6 +121,16 @@ def test_without_an_evidence_ranker_cosines_rank(shop_store: Path) -> None:
     assert answer.evidence[0].piece.field == "title"
 
 
+def test_without_the_reranker_that_was_adapted_the_head_ranks(demo_store: Path) -> None:
+    guide = ShoppingGuide.open(demo_store)
+    vars(guide.consultant)["_reranker"] = None
+    (answer,) = guide.ask("is it cordless?", products=[KETTLE], explain=True).answers
+    assert answer.evidence[0].piece.text.casefold() == "cordless: yes"
+    why = answer.evidence[0].explanation
+    assert why is not None
+    assert "across" not in why.features
+
+
 def test_a_product_of_nothing_but_a_title_is_compared() -> None:
     found = compare([Product("a", "A", price=1.0), Product("b", "B")])
     assert found.rows == {"price": (1.0, None)}

@@ -12,7 +12,7 @@ import pytest
 from engine.errors import ModelError
 from engine.models.encoder import load_encoder
 from engine.models.folder import INFO_FILE, RerankerInfo, fingerprint_of, read_model_info
-from engine.models.reranker import PairReranker, load_reranker, softmax
+from engine.models.reranker import PairReranker, load_adapted, load_reranker, softmax
 from engine.models.tokens import PASSAGE_TOKENS, pack
 from engine.protocols import PassageReranker
 from engine.types import ReadPassages, Relevance
@@ -117,3 +117,29 @@ def test_labels_that_are_not_the_classes_are_refused(
 def test_softmax_of_large_logits_is_finite() -> None:
     probabilities = softmax(np.array([[1000.0, 0.0, -1000.0, 1000.0]], dtype=np.float32))
     np.testing.assert_allclose(probabilities, [[0.5, 0.0, 0.0, 0.5]])
+
+
+def test_what_is_added_to_a_layer_changes_what_is_said(
+    exported_pair: tuple[Path, Path], read: ReadPassages
+) -> None:
+    width = read.hidden.shape[2]
+    random = np.random.default_rng(0)
+    inner = random.normal(size=(2, width)).astype(np.float32)
+    layer = "upper.0.attention.self.value"
+    nothing, much = (np.full((width, 2), size, np.float32) for size in (0.0, 1.0))
+    plain = load_adapted(exported_pair[1], {}).score_read(KETTLE, read)
+    same = load_adapted(exported_pair[1], {layer: (nothing, inner)}).score_read(KETTLE, read)
+    other = load_adapted(exported_pair[1], {layer: (much, inner)}).score_read(KETTLE, read)
+    np.testing.assert_allclose(plain, same, atol=0.05)  # rounded anew
+    assert np.abs(plain - other).max() > 0.1
+
+
+def test_a_layer_that_is_not_there_is_named(exported_pair: tuple[Path, Path]) -> None:
+    thin = np.zeros((1, 1), np.float32)
+    with pytest.raises(ModelError, match=r"no layer upper\.99"):
+        load_adapted(exported_pair[1], {"upper.99": (thin, thin)})
+
+
+def test_what_reads_pairs_is_not_adapted(exported_reranker: ExportReport) -> None:
+    with pytest.raises(ModelError, match="in pairs"):
+        load_adapted(exported_reranker.folder, {})

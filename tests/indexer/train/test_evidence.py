@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ from daogou import app
 from engine.errors import CatalogError, ModelError, TrainingError
 from engine.guide.evidence import (
     INFO_FILE,
+    SHIPPED_EVIDENCE,
     EvidenceRanker,
     compute,
     load_evidence,
     save_evidence,
 )
 from engine.models.encoder import SHIPPED_ENCODER, load_encoder
+from engine.models.folder import read_model_info
+from engine.models.reranker import SHIPPED_RERANKER, load_adapted
+from engine.models.tokens import pack
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from indexer.publish import publish
@@ -33,6 +38,7 @@ from indexer.train.evidence import (
     read_questions,
     train_evidence,
 )
+from indexer.train.evidence_across import reranker_for
 
 FACTS = {
     "color": "red", "weight": "3 kg", "material": "steel", "warranty": "2 years", "height": "40 cm",
@@ -114,7 +120,7 @@ def test_what_belongs_together_is_one_group() -> None:
 def test_heads_side_by_side_score_as_their_mean(table: Path) -> None:
     questions = read_questions(table)[:30]
     reads = read_all(questions, load_encoder(SHIPPED_ENCODER, tokens=True))
-    info, _ = train_evidence(questions, reads, name="n", encoder="e")
+    info = train_evidence(questions, reads, name="n", encoder="e").info
     places = np.arange(len(questions))
     heads = [_fit(questions, reads, places, info, seed) for seed in (0, 1)]
     alone = [EvidenceRanker(info, _joined([head])).head(reads[0]) for head in heads]
@@ -131,11 +137,16 @@ def test_training_writes_publishes_and_answers(
     assert run.exit_code == 0, run.output
     assert (tmp_path / "mine" / "README.md").is_file()
     ranker = load_evidence(tmp_path / "mine")
+    assert ranker.info.reranker == read_model_info(SHIPPED_RERANKER, kind="reranker").fingerprint
+    reranker = load_adapted(SHIPPED_RERANKER, ranker.adapters)
     encoder = load_encoder(SHIPPED_ENCODER, tokens=True)
     pieces = ["the box is blue", "weight: 5 kg", "made of oak", "battery: none"]
     vectors, tokens = encoder.read_passages(["what is the weight of it?", *pieces])
-    given = compute("what is the weight of it?", pieces, vectors, tokens)
+    across = reranker.score_read("what is the weight of it?", pack(tokens[1:]))
+    assert int(np.argmax(across)) == 1
+    given = compute("what is the weight of it?", pieces, vectors, tokens, across)
     assert int(np.argmax(ranker.rank(given))) == 1
+    assert ranker.parts(given).keys() - ranker.parts(replace(given, across=None)) == {"across"}
     assert ranker.says(ranker.answerable(given))
     store = shutil.copytree(shop_store, tmp_path / "store")
     report = publish(store, evidence=tmp_path / "mine")
@@ -151,12 +162,31 @@ def test_a_ranker_of_another_encoder_is_not_published(
 ) -> None:
     questions = read_questions(table)
     reads = read_all(questions, load_encoder(SHIPPED_ENCODER, tokens=True))
-    info, weights = train_evidence(questions, reads, name="n", encoder="another")
+    trained = train_evidence(questions, reads, name="n", encoder="another")
     (tmp_path / "other").mkdir()
-    save_evidence(tmp_path / "other", info, weights)
+    save_evidence(tmp_path / "other", trained.info, trained.weights)
     store = shutil.copytree(shop_store, tmp_path / "store")
     with pytest.raises(ModelError, match="another encoder"):
         publish(store, evidence=tmp_path / "other")
+
+
+def test_what_adapts_a_reranker_that_is_not_there_is_not_published(
+    tmp_path: Path, shop_store: Path
+) -> None:
+    folder = shutil.copytree(SHIPPED_EVIDENCE, tmp_path / "other")
+    info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    (folder / INFO_FILE).write_text(json.dumps(info | {"reranker": "another"}), encoding="utf-8")
+    store = shutil.copytree(shop_store, tmp_path / "store")
+    with pytest.raises(ModelError, match="adapts a reranker"):
+        publish(store, evidence=folder)
+
+
+def test_a_reranker_is_adapted_beside_the_encoder_it_reads() -> None:
+    fingerprint = load_encoder(SHIPPED_ENCODER).fingerprint
+    assert reranker_for(fingerprint, None) == SHIPPED_RERANKER
+    assert reranker_for("another", None) is None
+    with pytest.raises(ModelError, match="does not read"):
+        reranker_for("another", SHIPPED_RERANKER)
 
 
 def test_too_few_questions_are_refused() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine.errors import TrainingError
+from engine.models.reranker import READOUT
 from indexer.evaluate.seen import query_hash
 from indexer.train.lists import Candidate, Origin, QueryList
 from tests.checkpoints import save_encoder
@@ -81,7 +82,7 @@ def test_it_ranks_and_classifies(trained: Path) -> None:
     given = scores(trained / "checkpoint", graded())
     grades = [int(one.grade or 0) for each in graded() for one in each.candidates]
     assert (given.argmax(axis=1) == grades).mean() > 0.9
-    ranked = (given @ np.array(crossencoder.READOUT)).reshape(-1, len(GRADED))
+    ranked = (given @ np.array(READOUT)).reshape(-1, len(GRADED))
     assert (ranked.argmax(axis=1) == 0).all()
 
 
@@ -187,7 +188,7 @@ def test_untrained_it_ranks_as_its_base_does(base: Path) -> None:
         )
         likest = (tokens @ others.T).amax(dim=1).mean().item()
         expected.append(crossencoder.COSINE_SCALE * (first @ second + likest) / 2)
-    assert given @ np.array(crossencoder.READOUT) == pytest.approx(expected, abs=2e-3)
+    assert given @ np.array(READOUT) == pytest.approx(expected, abs=2e-3)
 
 
 def test_the_least_met_token_is_told(base: Path) -> None:
