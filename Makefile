@@ -12,7 +12,8 @@ demo: $(VENV)/.core  ## index the demo catalog and serve it; `make demo CI=1` pr
 	$(BIN)/daogou demo --store .demo $(if $(CI),--print)
 
 test: $(VENV)/.dev lint  ## style, types, and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 
 faults: $(VENV)/.dev  ## 500 faults instead of the 50 of `make test`; `make faults SEED=17` repeats a run
 	DAOGOU_FAULTS=500 DAOGOU_FAULT_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest -q tests/faults

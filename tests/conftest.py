@@ -19,6 +19,12 @@ ALLOWED_SKIPS = REPOSITORY / "tests" / "allowed_skips.txt"
 
 _unlisted_skips: list[str] = []
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+    # One core a worker: with all cores each, threads of two would wait for one another.
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if cores:
+        os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -221,6 +221,6 @@ def test_evaluation_in_folds(table: Path) -> None:
     assert cosine["p@1"]["mean"] == pytest.approx(untuned["p@1"]["mean"], abs=0.05)
     assert facts["f1_answerable"] > facts["f1_answerable_if_always_said"]
     shown = CliRunner().invoke(
-        app, ["evaluate", "consult", "--questions", str(table), "--folds", "2"]
+        app, ["evaluate", "consult", "--questions", str(table), "--model", str(SHIPPED_EVIDENCE)]
     )
     assert "Which piece answers" in shown.output
