@@ -17,7 +17,7 @@ from engine.products import OFFERS, PRODUCTS, ProductStore, ProductStoreBuilder
 from engine.retrieval.facets import OFFERS as OFFER_COLUMNS
 from engine.retrieval.facets import FacetBuilder, offer_values
 from indexer.catalog.entries import Entry, Fresh
-from indexer.progress import Progress
+from indexer.progress import Advance, Progress
 from indexer.reuse import DIGESTS, Before, Match, Origins, unknown
 from indexer.texts import TextIndexes
 
@@ -75,13 +75,12 @@ class ProductWriter:
         """
         rows, waiting = self._rows, to_encode
         with progress.step("Reading", None) as advance:
-            for entry, match in _matched(stream, self._before):
+            for entry, match in _matched(_counted(stream, advance), self._before):
                 self._add(len(rows), entry, match)
                 rows.add(match, entry.digest)
                 if match.vector < 0:
                     waiting()
                     waiting = _nothing
-                advance(1)
         if len(rows):
             self._finish_store()
         if self._before is None:
@@ -174,6 +173,12 @@ class _Rows:
     @property
     def digests(self) -> NDArray[np.uint64]:
         return np.frombuffer(self._digests, dtype=np.uint64).reshape(-1, 2)
+
+
+def _counted(stream: Iterable[Entry], advance: Advance) -> Iterator[Entry]:
+    for entry in stream:
+        advance(1)
+        yield entry
 
 
 def _matched(stream: Iterable[Entry], before: Before | None) -> Iterator[tuple[Entry, Match]]:
