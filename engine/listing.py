@@ -85,7 +85,6 @@ class Lister:
 
         Raises:
             FilterError: no product has a field to be counted.
-            SnapshotSchemaError: facets of a snapshot that cannot count.
         """
         rows = np.union1d(matches.rows, leaders)
         if allowed is not None:

@@ -167,7 +167,6 @@ class SearchEngine:
             QueryError: empty or too long.
             FilterError: unknown field or ill-typed value.
             StageUnavailableError: reranking was asked for and the snapshot has no reranker.
-            SnapshotSchemaError: facets were asked for and the snapshot cannot count.
         """
         stage, depth = self.choose(stage, mode)
         key = (clean(text), k, offset, filters, stage, depth, view)

@@ -141,10 +141,9 @@ class Snapshot:
         return Shelves(self.folder / "shelves", len(self))
 
     @cached_property
-    def suggestions(self) -> Suggestions | None:
-        """Completes what is being typed; None in a snapshot made before daogou did."""
-        folder = self.folder / SUGGEST
-        return Suggestions(folder) if folder.is_dir() else None
+    def suggestions(self) -> Suggestions:
+        """Completes what is being typed."""
+        return Suggestions(self.folder / SUGGEST)
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from engine.errors import ProductNotFoundError, QueryError, StageUnavailableError
+from engine.errors import ProductNotFoundError, QueryError
 from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compare
 from engine.guide.explain import MOST_EXPLAINED, Explainer, Explanation
 from engine.guide.history import Event
@@ -178,29 +178,11 @@ class ShoppingGuide(SearchEngine):
         return self.explainer.explain(answer, stage, rows)
 
     def suggest(self, typed: str, *, k: int = 8) -> list[Completion]:
-        """The `k` likeliest ways to go on from what was typed.
-
-        Raises:
-            StageUnavailableError: the snapshot was made before there were suggestions.
-        """
-        if self.snapshot.suggestions is None:
-            raise StageUnavailableError(
-                f"snapshot {self.snapshot.id} has no suggestions. "
-                "Index the catalog again: daogou index CATALOG --store STORE"
-            )
+        """The `k` likeliest ways to go on from what was typed."""
         return self.navigator.suggest(typed, k)
 
     def categories(self, under: str = "", *, k: int = 100) -> list[Shelf]:
-        """The `k` shelves right below one that hold most products; the top ones of "".
-
-        Raises:
-            StageUnavailableError: the snapshot was made before shelves had names.
-        """
-        if not self.snapshot.shelves.named:
-            raise StageUnavailableError(
-                f"snapshot {self.snapshot.id} does not name its shelves. "
-                "Index the catalog again: daogou index CATALOG --store STORE"
-            )
+        """The `k` shelves right below one that hold most products; the top ones of ""."""
         return self.snapshot.shelves.below(under, k)
 
     @cached_property

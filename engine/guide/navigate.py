@@ -85,10 +85,8 @@ class Navigator:
         self._known = cached(LRUCache(_KNOWN_WORDS), lock=Lock())(self._finds)
 
     @cached_property
-    def _speller(self) -> Speller | None:
+    def _speller(self) -> Speller:
         suggestions = self._snapshot.suggestions
-        if suggestions is None:
-            return None
         tokenizer = load_tokenizer(self._snapshot.folder / "models" / "encoder", 16)
 
         def common(word: str) -> bool:
@@ -129,15 +127,14 @@ class Navigator:
 
     def suggest(self, typed: str, k: int) -> list[Completion]:
         """The `k` likeliest ways to go on; none where the snapshot cannot tell."""
-        suggestions = self._snapshot.suggestions
-        return [] if suggestions is None else suggestions.complete(clean_start(typed), k)
+        return self._snapshot.suggestions.complete(clean_start(typed), k)
 
     def _read_anew(self, text: str) -> tuple[Correction | None, Sequence[Statement]]:
         """The spelling and the statements of a query; nothing of one that names a product."""
         cleaned = clean(text) if len(text) <= self._max_chars else ""
         if not cleaned or self._snapshot.products.rows_printed(cleaned):
             return _UNREAD
-        correction = None if self._speller is None else self._speller.correct(cleaned)
+        correction = self._speller.correct(cleaned)
         asked = correction.text if correction is not None and correction.sure else cleaned
         return correction, self._reader.read(asked)
 
@@ -158,7 +155,7 @@ class Navigator:
     def _near(self, result: SearchResult) -> list[NearShelf]:
         """The shelves of the answer's best products, each as deep as most of them stand."""
         shelves = self._snapshot.shelves
-        if not shelves.named or not result.best:
+        if not result.best:
             return []
         found = shelves.where(result.best)
         standing = {one.path: many for one, many in found}
@@ -178,7 +175,7 @@ class Navigator:
         """Longer queries that begin with all words of this one."""
         suggestions = self._snapshot.suggestions
         words = " ".join(words_of(asked[: self._max_chars]))
-        if suggestions is None or not words:
+        if not words:
             return ()
         found = suggestions.complete(f"{words} ", _RELATED, exactly=True)
         texts = [one.text for one in found]

@@ -76,9 +76,8 @@ class QueryReader:
         snapshot = self._snapshot
         needs = read_needs([text], snapshot.facets)
         found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
-        if snapshot.shelves.named:
-            shelves = _shelves(text, self._called, len(snapshot))
-            found += [one for one in shelves if not any(map(one.meets, found))]
+        shelves = _shelves(text, self._called, len(snapshot))
+        found += [one for one in shelves if not any(map(one.meets, found))]
         spans = self._tagger.tag(text)
         named = list(self._named(text, spans))
         found = [one for one in _merged(found, spans, named) if one.confidence >= _SAID]

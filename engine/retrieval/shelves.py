@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.arrays import open_array
 from engine.database import ReadOnlyDatabase, create
-from engine.errors import SnapshotDamagedError, SnapshotSchemaError
+from engine.errors import SnapshotDamagedError
 from engine.normal import comparable
 from engine.types import Rows, Scores
 
@@ -125,12 +125,7 @@ class Shelves:
                 "Roll back with: daogou snapshots rollback"
             )
 
-        self._tree = ReadOnlyDatabase(folder / _TREE) if (folder / _TREE).is_file() else None
-
-    @property
-    def named(self) -> bool:
-        """Whether shelves have names: not in a snapshot made before there were any."""
-        return self._tree is not None
+        self._tree = ReadOnlyDatabase(folder / _TREE)
 
     def below(self, path: str, limit: int) -> list[Shelf]:
         """The shelves right below one, those of most products first; the top ones of "".
@@ -138,9 +133,6 @@ class Shelves:
         Args:
             path: as a filter takes it, `Kitchen > Kettles`; case does not count.
             limit: shelves at most.
-
-        Raises:
-            SnapshotSchemaError: this snapshot does not name its shelves.
         """
         if not path:
             return self._shelves("parent = ? ORDER BY products DESC, number LIMIT ?", _ROOT, limit)
@@ -152,45 +144,25 @@ class Shelves:
         )
 
     def at(self, path: str) -> Shelf | None:
-        """The shelf of this path, as a filter takes it, or None.
-
-        Raises:
-            SnapshotSchemaError: this snapshot does not name its shelves.
-        """
+        """The shelf of this path, as a filter takes it, or None."""
         folded = " > ".join(comparable(level) for level in path.split(" > "))
         return next(iter(self._shelves("path = ? LIMIT 1", folded)), None)
 
     def called(self, name: str) -> list[Shelf]:
-        """The shelves of this name, at any level, those of most products first; 10 at most.
-
-        Raises:
-            SnapshotSchemaError: this snapshot does not name its shelves.
-        """
+        """The shelves of this name, at any level, those of most products first; 10 at most."""
         return self._shelves("folded = ? ORDER BY products DESC, number LIMIT 10", comparable(name))
 
     def where(self, rows: Sequence[int]) -> list[tuple[Shelf, int]]:
-        """The shelves that these products stand on, and how many of them; all levels, any order.
-
-        Raises:
-            SnapshotSchemaError: this snapshot does not name its shelves.
-        """
+        """The shelves that these products stand on, and how many of them; all levels, any order."""
         paths = self._paths(np.array(rows, dtype=np.int64))
         numbers, counts = np.unique(paths[paths >= 0], return_counts=True)
         many = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        found = self._named().rows_in(_AT + "number IN (?)", many)
+        found = self._tree.rows_in(_AT + "number IN (?)", many)
         return [(_shelf(row), many[row[0]]) for row in found]
 
     def _shelves(self, condition: str, *values: object) -> list[Shelf]:
-        found = self._named().rows(_AT + condition, values)
+        found = self._tree.rows(_AT + condition, values)
         return [_shelf(row) for row in found]
-
-    def _named(self) -> ReadOnlyDatabase:
-        if self._tree is None:
-            raise SnapshotSchemaError(
-                "this snapshot does not name its shelves: it was made by an older daogou. "
-                "Index the catalog again: daogou index CATALOG --store STORE"
-            )
-        return self._tree
 
     def likeness(self, rows: Rows, among: Rows) -> Scores:
         """Mean nearness of each product's shelf to those of a second set, itself left out.

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.errors import StageUnavailableError
 from engine.guide.guide import ShoppingGuide
 from engine.guide.relax import wording
 from engine.retrieval.filters import parse_filters
@@ -136,22 +134,3 @@ def test_the_tree_has_counts(guide: ShoppingGuide) -> None:
     assert top["Kitchen"] == (20, 2)
     assert kitchen == {"Kitchen > Coffee": 12, "Kitchen > Kettles": 8}
     assert guide.categories("Nowhere") == []
-
-
-def test_a_snapshot_from_before_says_what_to_do(guide: ShoppingGuide, tmp_path: Path) -> None:
-    store = shutil.copytree(guide.snapshot.folder.parents[1], tmp_path / "store")
-    old = ShoppingGuide.open(store)
-    shutil.rmtree(old.snapshot.folder / "suggest")
-    (old.snapshot.folder / "shelves" / "tree.sqlite").unlink()
-    for part in ("shelves", "suggestions"):
-        old.snapshot.__dict__.pop(part, None)
-    old.__dict__.pop("navigator", None)
-
-    with pytest.raises(StageUnavailableError, match="daogou index"):
-        old.suggest("ket")
-    with pytest.raises(StageUnavailableError, match="daogou index"):
-        old.categories()
-    found = old.navigate("kettel")
-    assert found.result.hits
-    assert found.navigation.did_you_mean is None
-    assert found.navigation.shelves == ()
