@@ -102,6 +102,8 @@ class IndexReport:
     """Against what was served before."""
     dense: DenseInfo | None = None
     """How an approximate index of the vectors is searched; None where every one is compared."""
+    again: str = ""
+    """Why texts that are as they were are encoded again; empty where they are not."""
     lost: tuple[str, ...] = ()
     """What was published beside the snapshot before and was found damaged: it is left out."""
 
@@ -226,8 +228,9 @@ def make_snapshot(
             staging, infos, ranking, shared,
             source=source, products=products, rejected=rejected + rejects.total,
         )  # fmt: skip
-        # Where no text was encoded the encoder is the one that is served, and need not be loaded.
-        stage = None if before is not None and reader.loaded is None else Stage.FUSED
+        # Where no text was encoded the models are those that are served, and need not be loaded.
+        ranked = before is not None and before.snapshot.manifest.ranking == ranking
+        stage = None if ranked and reader.loaded is None else Stage.FUSED
         smoke_test(folder, manifest, options.threads, stage, encoder=reader.loaded)
         folder = snapshots.publish(staging, manifest, shared.keys())
         checkpoint.clear()
@@ -243,8 +246,22 @@ def make_snapshot(
         seconds=seconds,
         changes=changes,
         dense=dense,
+        again=_why_again(snapshots, before, manifest.parent),
         lost=lost,
     )
+
+
+def _why_again(snapshots: SnapshotStore, before: Before | None, parent: str | None) -> str:
+    """Why texts that are as they were had to be encoded again."""
+    if before is not None:
+        return before.why
+    if parent is None:
+        return ""
+    try:
+        Snapshot.open(snapshots.path(parent))
+    except SnapshotError as error:
+        return f"the snapshot before cannot be read ({error})"
+    return "the products of the snapshot before are damaged"
 
 
 def _changes(products: int, before: Before | None, reader: PassageReader) -> Changes:

@@ -180,6 +180,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "rejects_file": str(report.rejects_file) if report.rejects_file else None,
         "bytes": report.bytes,
         "changes": asdict(report.changes),
+        "again": report.again,
         "lost": list(report.lost),
         "dense": None if report.dense is None else asdict(report.dense),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
@@ -198,6 +199,8 @@ def _print_report(report: IndexReport, store: Path) -> None:
     )
     if report.changes.added < report.products or report.changes.taken_up:
         out.print(_said(report.changes, "encoded"))
+    if report.again:
+        out.print(f"Every text was encoded: {report.again}.")
     if (dense := report.dense) is not None:
         out.print(
             f"Vectors lie in {dense.lists:,} lists, of which a search reads {dense.probes:,}: it "

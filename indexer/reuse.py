@@ -75,20 +75,19 @@ def unknown(entry: Fresh) -> Match:
 class Before:
     """The current snapshot of a store, while the next one is made."""
 
-    def __init__(
-        self, snapshot: Snapshot, checks: Mapping[str, Future[bool]], *, same: bool
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, checks: Mapping[str, Future[bool]], why: str) -> None:
         """Look into a snapshot.
 
         Args:
             snapshot: an open one.
             checks: whether each of its files is as it was written; awaited when it is asked for.
-            same: whether its vectors, if whole, are what the new encoder would give.
+            why: its vectors are not what the new encoder would give, whole or not; empty if they
+                are.
         """
         self.snapshot = snapshot
         self.changes = Changes()
         self._checks = checks
-        self._same = same
+        self._why = why
 
     @classmethod
     def open(cls, snapshots: SnapshotStore, encoder: ModelInfo, *, tokens: bool) -> Self | None:
@@ -108,7 +107,9 @@ class Before:
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
         kept = not tokens or any(name.startswith("passages/") for name in manifest.files)
-        return cls(snapshot, checks, same=same and kept)
+        why = "" if same else "they were encoded by another encoder"
+        why = why if kept else why or "what the encoder makes of each token was not kept"
+        return cls(snapshot, checks, why)
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -150,12 +151,19 @@ class Before:
         }
 
     @property
+    def why(self) -> str:
+        """Why its vectors cannot be used; empty where they can."""
+        if self._why or all(map(self._is_whole, self.files(*_COMPUTED))):
+            return self._why
+        return "their vectors, or what was kept of their tokens, were damaged"
+
+    @property
     def reusable(self) -> bool:
         """Whether its vectors, and kept tokens, are what the new encoder would give.
 
         They are by far the largest files: it takes long to say, and is best asked for last.
         """
-        return self._same and all(map(self._is_whole, self.files(*_COMPUTED)))
+        return not self.why
 
     @cached_property
     def digests(self) -> NDArray[np.uint64]:
@@ -209,7 +217,7 @@ class Before:
             self.changes.changed += 1
             return now._replace(offer=same)
         self.changes.updated += 1
-        return now._replace(offer=same, vector=row if self._same else -1)
+        return now._replace(offer=same, vector=-1 if self._why else row)
 
     def _same_texts(self, product_id: str, row: int, now: str, offer: str) -> Match:
         if now == offer:
@@ -217,7 +225,7 @@ class Before:
         else:
             self.changes.updated += 1
         same = row if now == offer else -1
-        return Match(product_id, row, same, row if self._same else -1, now, "")
+        return Match(product_id, row, same, -1 if self._why else row, now, "")
 
     def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""

@@ -392,9 +392,11 @@ def test_vectors_of_another_encoder_or_damaged_ones_are_not_reused(
     counting = Counting(monkeypatch)
     with_tokens = index_catalog(catalog, store, replace(tiny, reranker=exported_pair[1]))
     count = len(PRODUCTS)
-    assert with_tokens.changes == Changes(kept=count, encoded=count)  # no tokens were there
+    assert with_tokens.changes == Changes(kept=count, encoded=count)
+    assert "token was not kept" in with_tokens.again
     other = index_catalog(catalog, store, IndexOptions(reranker=None, ranking=None))
     assert other.changes == Changes(kept=count, encoded=count)
+    assert "another encoder" in other.again
     assert len(counting.texts) == 2 * count
 
     folder = SnapshotStore(store).current()

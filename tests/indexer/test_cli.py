@@ -64,6 +64,7 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
         "rejects_by_reason": {},
         "rejects_file": None,
         "dense": None,
+        "again": "",
         "lost": [],
     }
 
