@@ -105,13 +105,15 @@ class Navigator:
         so do a brand and a colour that are refused, where the catalog can tell and something is
         left; each statement says whether it was applied.
         """
-        correction, statements = self._read(text) if read else _UNREAD
+        # What is too long is refused by `search`: it must not fill what is kept.
+        short = len(text) <= self._max_chars
+        correction, statements = self._read(text) if read and short else _UNREAD
         corrected = correction is not None and correction.sure
         asked = correction.text if correction is not None and correction.sure else text
         chosen = self._choose(statements, filters)
         applied = [one for one in chosen if one.applied]
         both = _all([one.condition for one in applied], filters)
-        related = self._related(asked)
+        related = self._related(asked) if short else ()
         result = search(without(asked, applied), both)
         return Navigated(
             result,
@@ -131,7 +133,7 @@ class Navigator:
 
     def _read_anew(self, text: str) -> tuple[Correction | None, Sequence[Statement]]:
         """The spelling and the statements of a query; nothing of one that names a product."""
-        cleaned = clean(text) if len(text) <= self._max_chars else ""
+        cleaned = clean(text)
         if not cleaned or self._snapshot.products.rows_printed(cleaned):
             return _UNREAD
         correction = self._speller.correct(cleaned)
@@ -174,7 +176,7 @@ class Navigator:
     def _find_related(self, asked: str) -> tuple[str, ...]:
         """Longer queries that begin with all words of this one."""
         suggestions = self._snapshot.suggestions
-        words = " ".join(words_of(asked[: self._max_chars]))
+        words = " ".join(words_of(asked))
         if not words:
             return ()
         found = suggestions.complete(f"{words} ", _RELATED, exactly=True)

@@ -176,6 +176,22 @@ def test_prices_alone_share_all_that_is_made_of_texts(
     assert {name.rpartition("/")[0] or name for name in new} == {"offers.sqlite", "facets/offers"}
 
 
+def test_tokens_that_few_rows_use_are_copied_and_not_shared(
+    first: tuple[Path, IndexOptions], tmp_path: Path
+) -> None:
+    store, options = first
+    shutil.copytree(store, tmp_path / "store")
+    before = SnapshotStore(tmp_path / "store").current() / "passages"
+    few, catalog = PRODUCTS[:4], tmp_path / "catalog.jsonl"
+    report = index_catalog(write_catalog(catalog, few), tmp_path / "store", options)
+    assert report.changes.encoded == 0
+    after = report.folder / "passages"
+    assert [path.name for path in after.glob("tokens-*")] == ["tokens-0.bin"]
+    assert (after / "tokens-0.bin").stat().st_size < (before / "tokens-0.bin").stat().st_size
+    index_catalog(catalog, tmp_path / "anew", options)
+    assert_same(opened(tmp_path / "store"), opened(tmp_path / "anew"))
+
+
 def test_a_row_is_known_by_all_it_says_of_texts_and_by_how_it_is_read() -> None:
     digests = Digests("auto")
     one = digests.of({"id": "1", "title": "Kettle", "price": 3}, [("watts", 1)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import QueryError
 from engine.guide.guide import ShoppingGuide
 from engine.guide.relax import wording
 from engine.retrieval.filters import parse_filters
@@ -134,3 +135,12 @@ def test_the_tree_has_counts(guide: ShoppingGuide) -> None:
     assert top["Kitchen"] == (20, 2)
     assert kitchen == {"Kitchen > Coffee": 12, "Kitchen > Kettles": 8}
     assert guide.categories("Nowhere") == []
+
+
+def test_what_is_too_long_is_refused_and_not_kept(guide: ShoppingGuide) -> None:
+    kept = guide.navigator._read.cache
+    assert kept is not None
+    before = len(kept)
+    with pytest.raises(QueryError):
+        guide.navigate("kettle " * 1_000)
+    assert len(kept) == before
