@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.analysis import analyze
 from engine.errors import ModelError
-from engine.models.runtime import Adapters
+from engine.models.graph import Adapters
 from engine.types import Vectors
 
 SHIPPED_EVIDENCE = Path(__file__).parents[1] / "models" / "shipped" / "evidence"

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 
 from engine.errors import ModelError
 from engine.models.folder import RerankerInfo, read_model_info
-from engine.models.runtime import Adapters, Batch, Session
+from engine.models.graph import Adapters
+from engine.models.runtime import Batch, Session
 from engine.models.tokenizer import load_tokenizer
 from engine.types import ReadPassages, Relevance
 

@@ -1,13 +1,13 @@
 """Inference on the CPU: token sequences in, one row of numbers for each out.
 
-The only module that knows the inference runtime (OpenVINO). Why this one, and int8: docs/log.md.
+With `engine.models.graph` all that knows the inference runtime (OpenVINO). Why this one, and
+int8: docs/log.md.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -15,19 +15,16 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from engine.cores import usable_cores
 from engine.errors import ModelError
 from engine.models.folder import GRAPH_FILE
+from engine.models.graph import Adapters, read_graph
 
 Tokens = NDArray[np.int64]
 Outputs = NDArray[np.float32]
-Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""By name of a linear layer two matrices, (outputs, rank) and (rank, inputs): their product is
-added to its weights (LoRA, Hu et al. 2021)."""
 
 BATCH_TOKENS = 2048
 """Padded tokens in one batch: more is no faster, and a stream's buffers stay in its cache."""
@@ -228,97 +225,6 @@ def _smallest(port: ov.Output) -> NDArray[Any]:
     return np.ones(shape, dtype=port.element_type.to_dtype())
 
 
-def _with_tokens(graph: Path, model: ov.Model) -> ov.Model:
-    """The model of a BERT, its last layer a second output."""
-    last = [
-        op
-        for op in model.get_ordered_ops()
-        if op.get_type_name() in _NORMALISING and _LAYER.search(op.get_friendly_name())
-    ]
-    if not last:
-        raise ModelError(f"{graph} is no BERT: what it makes of each token cannot be had from it")
-    model.add_outputs([last[-1].output(0)])
-    return model
-
-
-_LAYER = re.compile(r"encoder\.layer\.\d+\.output\.LayerNorm/aten::layer_norm/")
-_NORMALISING = {"MVN", "Multiply", "Add"}
-"""What a layer ends with, in this order; a bias of 0 and a weight of 1 are left out."""
-
-
-def _small_tables(model: ov.Model) -> ov.Model:
-    """The model with its tables of embeddings left as the small integers they are stored as.
-
-    What is taken from a table is scaled, instead of the table: the same numbers without a float32
-    copy of it, which is three quarters of what the shipped encoder takes in memory.
-    """
-    for op in model.get_ordered_ops():
-        if op.get_type_name() != "Gather":
-            continue
-        scaled, places, axis = op.input_values()
-        parts = [one.get_node() for one in scaled.get_node().input_values()]
-        if scaled.get_node().get_type_name() != "Multiply" or len(parts) != 2:
-            continue
-        converted, scale = parts
-        table = [one.get_node() for one in converted.input_values()]
-        kinds = [one.get_type_name() for one in (converted, scale, *table)]
-        if kinds != ["Convert", "Constant", "Constant"] or not _by_row(table[0], scale):
-            continue
-        taken = ops.convert(ops.gather(table[0], places, axis), converted.get_element_type())
-        small = ops.multiply(taken, ops.gather(scale, places, axis))
-        small.set_friendly_name(op.get_friendly_name())
-        op.output(0).replace(small.output(0))
-    return model
-
-
-def _by_row(table: ov.Node, scale: ov.Node) -> bool:
-    """Whether each row of a table has a scale of its own."""
-    return list(scale.get_output_shape(0)) == [table.get_output_shape(0)[0], 1]
-
-
-def _adapt(graph: Path, model: ov.Model, adapters: Adapters) -> None:
-    """Add the low-rank products to the weights of linear layers."""
-    layers = {
-        str(op.get_friendly_name()).removeprefix("__module.model.").removesuffix(_LINEAR): op
-        for op in model.get_ordered_ops()
-        if op.get_type_name() == "MatMul"
-    }
-    if missing := sorted(adapters.keys() - layers.keys()):
-        raise ModelError(f"{graph} has no layer {missing[0]}")
-    for name, (outer, inner) in adapters.items():
-        layer = layers[name]
-        weights = _changed(layer.input_value(1).get_node(), outer @ inner / _smoothing(layer))
-        layer.input(1).replace_source_output(weights.output(0))
-
-
-def _changed(weights: ov.Node, change: NDArray[np.float32]) -> ov.Node:
-    """The weights (outputs, inputs) with a change, rounded anew where they were whole numbers."""
-    if weights.get_type_name() != "Multiply":  # a constant, kept in half precision perhaps
-        while weights.get_type_name() == "Convert":
-            weights = weights.input_value(0).get_node()
-        return ops.constant(np.asarray(weights.data, dtype=np.float32) + change)
-    rounded, steps = (value.get_node() for value in weights.input_values())
-    whole = np.asarray(rounded.input_value(0).get_node().data, dtype=np.float32)
-    wanted = whole * steps.data + change
-    finer = np.abs(wanted).max(axis=1, keepdims=True) / np.abs(whole).max()
-    again = ops.constant(np.rint(wanted / finer).astype(np.int8))
-    return ops.multiply(ops.convert(again, "f32"), ops.constant(finer))
-
-
-def _smoothing(layer: ov.Node) -> NDArray[np.float32]:
-    """What quantisation multiplies the layer's inputs by."""
-    given = layer.input_value(0).get_node()
-    if given.get_type_name() == "FakeQuantize":
-        given = given.input_value(0).get_node()
-    if _SMOOTHED not in given.get_friendly_name() or given.get_type_name() != "Multiply":
-        return np.ones(1, dtype=np.float32)
-    return np.asarray(given.input_value(1).get_node().data, dtype=np.float32).reshape(-1)
-
-
-_LINEAR = "/aten::linear/MatMul"
-_SMOOTHED = "nncf_smooth_quant"
-
-
 def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
@@ -327,10 +233,8 @@ def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> 
         "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
     }
     try:
-        core = ov.Core()
-        model = _small_tables(core.read_model(graph))
-        _adapt(graph, model, adapters)
-        return core.compile_model(_with_tokens(graph, model) if tokens else model, "CPU", options)
+        model = read_graph(graph, tokens=tokens, adapters=adapters)
+        return ov.Core().compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(
             f"{graph} cannot be loaded: {_last_line(error)}. "

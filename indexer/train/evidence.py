@@ -26,7 +26,7 @@ from engine.guide.evidence import (
     answerable,
     compute,
 )
-from engine.models.runtime import Adapters
+from engine.models.graph import Adapters
 from engine.types import Vectors
 
 _WIDTH, _INNER = 128, 64

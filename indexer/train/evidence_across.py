@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 from engine.errors import ModelError
 from engine.guide.evidence import Read
 from engine.models.folder import TOKENIZER_FILE, read_model_info
+from engine.models.graph import Adapters
 from engine.models.reranker import READOUT, SHIPPED_RERANKER, load_adapted
-from engine.models.runtime import Adapters
 from engine.models.tokens import pack
 from indexer.export.restore import read_weights
 from indexer.train.crossencoder import CrossEncoder
