@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.products import ProductStore
 from engine.retrieval.features import Signals
-from engine.types import Hit, Query, Ranking, Relevance, Rows, Stage, StageScore
+from engine.types import Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
 
 Probabilities = NDArray[np.float32]
 """Class probabilities in the order of `Relevance`, shape (4,)."""
@@ -27,6 +27,8 @@ class Answer:
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Products whose id, SKU or GTIN was asked for, and that may be shown."""
+    words: Scores = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    """For each content word the best keyword score it has alone; empty where nothing reads them."""
     pool: Signals | None = None
     """Every candidate as retrieval scored it, by ascending row."""
     head: Signals | None = None

@@ -90,6 +90,9 @@ class LexicalRetriever(Protocol):
         `depth`: a narrow filter loses nothing.
         """
 
+    def finds(self, query: str) -> bool:
+        """Whether `search` finds any product, sooner than by searching."""
+
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 where nothing matches; (len(rows),)."""
 

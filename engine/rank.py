@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
 
@@ -74,8 +75,7 @@ class CandidateRanker:
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
-        words = self._word_scores(answer.query.text) if self._reads_words() else None
-        answer.pool = self.pooled(rows, keyword, cosine, words)
+        answer.pool = self.pooled(rows, keyword, cosine, answer.words)
         ranker = self._ranker(Stage.FUSED)
         if ranker is None:
             scores = fuse(keyword, cosine)
@@ -196,8 +196,7 @@ class CandidateRanker:
         head = answer.rankings[Stage.FUSED].rows[:depth]
         others = beside[~np.isin(beside, head)]
         signals = self._signals(answer, np.concatenate([head, others]))
-        words = self._word_scores(answer.query.text)
-        signals = signals.asked(words)
+        signals = signals.asked(self._scores_of_words(answer.query.text))
         if stage is Stage.RERANKED:
             classes = self._classify_unknown(answer, signals.rows, known)
             signals = signals.reranked(classes, head=len(head))
@@ -253,8 +252,15 @@ class CandidateRanker:
             probabilities[place] = known[ids[place]]
         return probabilities
 
-    def _word_scores(self, text: str) -> Scores:
-        """For each content word the best keyword score it has alone; shape (words,)."""
+    def word_scores(self, text: str) -> Scores:
+        """For each content word the best keyword score it has alone, (words,), 0 without a match.
+
+        Empty where no cut-off reads them.
+        """
+        return self._scores_of_words(text) if self._reads_words else np.empty(0, dtype=np.float32)
+
+    def _scores_of_words(self, text: str) -> Scores:
+        """The same, read or not."""
         words = [
             word
             for word in dict.fromkeys(text.split())
@@ -269,6 +275,7 @@ class CandidateRanker:
             self._words = {}
         return np.array([known[word] for word in words], dtype=np.float32)
 
+    @cached_property
     def _reads_words(self) -> bool:
         """Whether a cut-off asks how well the catalog knows the query's words."""
         ranking = self._snapshot.ranking

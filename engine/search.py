@@ -371,6 +371,8 @@ class SearchEngine:
                 answer.rankings[Stage.LEXICAL] = ranking.top(self.settings.lexical_depth)
         if stage is Stage.LEXICAL:
             return
+        if stage is not Stage.DENSE:
+            self._look_words_up(answers)  # while the encoder works
         with clock.measure("encode"):
             vectors = self._vectors.of(texts)
         with clock.measure(Stage.DENSE):
@@ -383,6 +385,10 @@ class SearchEngine:
             for answer, vector in zip(answers, vectors, strict=True):
                 answer.vector = vector
                 self._fuse(answer, vector)
+
+    def _look_words_up(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            answer.words = self.ranker.word_scores(answer.query.text)
 
     @property
     def _collected(self) -> int:
@@ -411,6 +417,7 @@ class SearchEngine:
 
     def _score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
         """Fill in the rankings of given candidates: every one of them, nothing besides."""
+        self._look_words_up(answers)
         with clock.measure("encode"):
             vectors = self.snapshot.encoder.encode_queries(
                 [answer.query.text for answer in answers]

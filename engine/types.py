@@ -213,7 +213,7 @@ class Ranking:
     @classmethod
     def sort(cls, rows: Rows, scores: Scores, id_rank: NDArray[np.int32]) -> Ranking:
         """Rank rows by score; `id_rank[row]` is the product id's place in ascending id order."""
-        order = np.lexsort((id_rank[rows], -scores))
+        order = np.argsort((_descending_bits(scores) << 32) | id_rank[rows])
         return cls(rows[order], scores[order])
 
     @classmethod
@@ -227,6 +227,17 @@ class Ranking:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def _descending_bits(scores: Scores) -> NDArray[np.int64]:
+    """Whole numbers of 32 bits that order as the scores do, the other way round.
+
+    With the places of ids below them they are one key: sorting by it is several times as fast as by
+    two, of thousands of rows.
+    """
+    bits = (scores + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
+    ascending = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
+    return ~ascending.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Navigator:
         # A page turned, sorted or filtered is of the same words, and words come again and again.
         self._read = cached(LRUCache(_KEPT), lock=Lock())(self._read_anew)
         self._related = cached(LRUCache(_KEPT), lock=Lock())(self._find_related)
-        self._known = cached(LRUCache(_KNOWN_WORDS), lock=Lock())(self._finds)
+        self._known = cached(LRUCache(_KNOWN_WORDS), lock=Lock())(snapshot.lexical.finds)
 
     @cached_property
     def _speller(self) -> Speller:
@@ -215,11 +215,6 @@ class Navigator:
         if condition is None:
             return len(self._snapshot)
         return len(allowed_rows(condition, self._snapshot.facets))
-
-    def _finds(self, word: str) -> bool:
-        """Whether any product holds the word."""
-        (found,) = self._snapshot.lexical.search([word], 1)
-        return len(found) > 0
 
 
 def clean_start(typed: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from threading import Lock
@@ -69,14 +69,13 @@ class QueryReader:
             partial(ground, facets=snapshot.facets)
         )
         self._share = cached(LRUCache(_REMEMBERED), lock=Lock())(partial(_share, snapshot=snapshot))
-        self._called = cached(LRUCache(_REMEMBERED), lock=Lock())(snapshot.shelves.called)
 
     def read(self, text: str) -> list[Statement]:
         """What the query states, in the order of its words; nothing is applied."""
         snapshot = self._snapshot
         needs = read_needs([text], snapshot.facets)
         found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
-        shelves = _shelves(text, self._called, len(snapshot))
+        shelves = _shelves(text, snapshot.shelves.called, len(snapshot))
         found += [one for one in shelves if not any(map(one.meets, found))]
         spans = self._tagger.tag(text)
         named = list(self._named(text, spans))
@@ -185,21 +184,24 @@ def _value(constraint: Constraint) -> str:
     return f"{low}..{high}"
 
 
-def _shelves(text: str, called: Callable[[str], Sequence[Shelf]], size: int) -> list[Statement]:
+def _shelves(
+    text: str, called: Callable[[Sequence[str]], Mapping[str, Sequence[Shelf]]], size: int
+) -> list[Statement]:
     """Shelves that the words name whole. A shelf of all products says nothing."""
     folded = text.casefold()
     words = folded.split()
+    parts = [
+        (at, length, " ".join(words[at : at + length]))
+        for length in range(min(_LONGEST, len(words)), 0, -1)
+        for at in range(len(words) - length + 1)
+    ]
+    known = called([name for _, _, name in parts])
     found: list[Statement] = []
     taken: set[int] = set()
-    for length in range(min(_LONGEST, len(words)), 0, -1):
-        for at in range(len(words) - length + 1):
-            places = set(range(at, at + length))
-            name = " ".join(words[at : at + length])
-            if places & taken:
-                continue
-            meant = [one for one in called(name) if one.products < size]
-            if not meant:
-                continue
+    for at, length, name in parts:
+        places = set(range(at, at + length))
+        meant = [one for one in known.get(name, ()) if one.products < size]
+        if meant and not places & taken:
             taken |= places
             start = len(" ".join(words[:at])) + (at > 0)
             best = meant[0]

@@ -108,10 +108,12 @@ class ExactIndex:
     def _search(self, query: NDArray[np.float32], depth: int, allowed: RowSet | None) -> Ranking:
         """The best `depth` products of one query, of at least so many."""
         cosines = self._cosines(query)
-        among = np.arange(len(cosines)) if allowed is None else allowed.rows
-        cosines = cosines[among]
+        if allowed is not None:
+            cosines = cosines[allowed.rows]
         least = np.partition(cosines, len(cosines) - depth)[len(cosines) - depth]
-        rows = among[cosines >= least - _MARGIN]  # what exact scores may still put before it
+        rows = np.flatnonzero(cosines >= least - _MARGIN)  # exact scores may put these before it
+        if allowed is not None:
+            rows = allowed.rows[rows]
         return Ranking.sort(rows, self.score(query, rows), self._id_rank).top(depth)
 
     def _cosines(self, query: NDArray[np.float32]) -> Scores:
@@ -123,10 +125,11 @@ class ExactIndex:
         known: tuple[bytes, Scores] | None = getattr(self._last, "found", None)
         asked = query.tobytes()
         if known is None or known[0] != asked:
-            use_threads(1)
-            _, found, rows = self._index.range_search(query[None, :], -np.inf)
             cosines = np.empty(len(self._vectors), dtype=np.float32)
-            cosines[rows] = found
+            faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
+                faiss.swig_ptr(cosines), faiss.swig_ptr(query), self._index.get_xb(),
+                len(query), len(cosines),
+            )  # fmt: skip
             known = self._last.found = asked, cosines
         return known[1]
 

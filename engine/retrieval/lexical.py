@@ -198,6 +198,10 @@ class LexicalIndex:
         """
         return [self._search(query, depth, allowed) for query in queries]
 
+    def finds(self, query: str) -> bool:
+        """Whether `search` finds any product."""
+        return any(self._searcher.doc_freq(_TEXT, term) for term in self._terms(query))
+
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 without a match; shape (len(rows),)."""
         distinct, places = np.unique(rows, return_inverse=True)

@@ -9,12 +9,14 @@ tree.sqlite    the beginnings again, with their names and how many products stan
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from engine.arrays import open_array
@@ -106,6 +108,9 @@ class ShelfBuilder:
 
 
 _AT = "SELECT number, name, products, below FROM shelf WHERE "
+_NAMED = "SELECT folded, number, name, products, below FROM shelf WHERE folded IN (?)"
+_NAMESAKES = 10
+_KEPT = 10_000  # shelves: about 3 MB
 
 
 class Shelves:
@@ -126,6 +131,8 @@ class Shelves:
             )
 
         self._tree = ReadOnlyDatabase(folder / _TREE)
+        self._kept: LRUCache[int, Shelf] = LRUCache(_KEPT)
+        self._lock = Lock()
 
     def below(self, path: str, limit: int) -> list[Shelf]:
         """The shelves right below one, those of most products first; the top ones of "".
@@ -148,17 +155,38 @@ class Shelves:
         folded = " > ".join(comparable(level) for level in path.split(" > "))
         return next(iter(self._shelves("path = ? LIMIT 1", folded)), None)
 
-    def called(self, name: str) -> list[Shelf]:
-        """The shelves of this name, at any level, those of most products first; 10 at most."""
-        return self._shelves("folded = ? ORDER BY products DESC, number LIMIT 10", comparable(name))
+    def called(self, names: Sequence[str]) -> dict[str, list[Shelf]]:
+        """Of each name its shelves, at any level, those of most products first; 10 at most.
+
+        Names that no shelf has are left out.
+        """
+        asked = {name: comparable(name) for name in names}
+        by_name: dict[str, list[Shelf]] = {}
+        for folded, *row in self._tree.rows_in(_NAMED, set(asked.values())):
+            by_name.setdefault(folded, []).append(_shelf(row))
+        for shelves in by_name.values():
+            shelves.sort(key=lambda one: (-one.products, one.number))
+        return {name: by_name[key][:_NAMESAKES] for name, key in asked.items() if key in by_name}
 
     def where(self, rows: Sequence[int]) -> list[tuple[Shelf, int]]:
         """The shelves that these products stand on, and how many of them; all levels, any order."""
         paths = self._paths(np.array(rows, dtype=np.int64))
         numbers, counts = np.unique(paths[paths >= 0], return_counts=True)
         many = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        found = self._tree.rows_in(_AT + "number IN (?)", many)
-        return [(_shelf(row), many[row[0]]) for row in found]
+        return [(one, many[one.number]) for one in self._numbered(many)]
+
+    def _numbered(self, numbers: Iterable[int]) -> list[Shelf]:
+        """The shelves of these numbers: nearly every search asks for some."""
+        with self._lock:
+            known = {number: self._kept.get(number) for number in numbers}
+        found = [shelf for shelf in known.values() if shelf is not None]
+        lacking = [number for number, shelf in known.items() if shelf is None]
+        if lacking:
+            read = [_shelf(row) for row in self._tree.rows_in(_AT + "number IN (?)", lacking)]
+            with self._lock:
+                self._kept.update((one.number, one) for one in read)
+            found += read
+        return found
 
     def _shelves(self, condition: str, *values: object) -> list[Shelf]:
         found = self._tree.rows(_AT + condition, values)
