@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -73,6 +74,18 @@ def lists_for(products: int) -> int:
     return int(2 ** round(math.log2(max(4 * math.sqrt(products), 16))))
 
 
+class _Found(NamedTuple):
+    """What was read of the index for one query."""
+
+    asked: bytes
+    read: int
+    """How many rows were asked for: there may be fewer."""
+    rows: Rows
+    """The best by their codes first."""
+    scores: Scores
+    """Of the first of them."""
+
+
 class IvfIndex:
     """A `DenseRetriever` that reads a small part of the catalog. Safe to use from many threads."""
 
@@ -89,6 +102,7 @@ class IvfIndex:
         self._lists: _Index = faiss.downcast_index(index.index)
         self._vectors = vectors
         self._id_rank = id_rank
+        self._last = threading.local()
 
     @classmethod
     def open(cls, folder: Path, vectors: StoredVectors, id_rank: NDArray[np.int32]) -> IvfIndex:
@@ -127,8 +141,10 @@ class IvfIndex:
         codes = probes * len(self._vectors) / self.info.lists
         if allowed is not None and size * _ROW_COST <= codes:
             return [self._ranked(vector, allowed.rows).top(depth) for vector in vectors]
-        limit = max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS
-        found = self._nearest(vectors, min(limit, size), probes, allowed)
+        limit = min(max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS, size)
+        if allowed is None and len(vectors) == 1:
+            return [self._first(vectors[0], limit).top(depth)]
+        found = self._nearest(vectors, limit, probes, allowed)
         return [
             self._ranked(vector, rows).top(depth)
             for vector, rows in zip(vectors, found, strict=True)
@@ -136,9 +152,7 @@ class IvfIndex:
 
     def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
         """Of the 1,000 nearest products those whose cosine is at least `least`."""
-        most = min(most, _MOST_ABOVE, len(self._vectors))
-        (rows,) = self._nearest(vector[None, :], most, self.info.probes, None)
-        ranking = self._ranked(vector, rows)
+        ranking = self._first(vector, min(most, _MOST_ABOVE))
         return ranking.top(int((ranking.scores >= least).sum()))
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
@@ -169,6 +183,24 @@ class IvfIndex:
         """
         wider = float(self.info.probes * (len(self._vectors) / allowed) ** (1 / 3))
         return min(math.ceil(wider), self.info.lists)
+
+    def _first(self, vector: NDArray[np.float32], count: int) -> Ranking:
+        """The `count` best rows by their codes, by their exact scores.
+
+        Each thread remembers those of its last query, as `ExactIndex` does, and reads at once as
+        many as `above` may ask for.
+        """
+        asked = vector.tobytes()
+        known: _Found | None = getattr(self._last, "found", None)
+        if known is None or known.asked != asked or known.read < count:
+            read = max(count, _MOST_ABOVE)
+            most = min(read, len(self._vectors))
+            (rows,) = self._nearest(vector[None, :], most, self.info.probes, None)
+            known = _Found(asked, read, rows, np.empty(0, dtype=np.float32))
+        unscored = known.rows[len(known.scores) : count]
+        scores = np.concatenate([known.scores, self.score(vector, unscored)])
+        self._last.found = known._replace(scores=scores)
+        return Ranking.sort(known.rows[:count], scores[:count], self._id_rank)
 
     def _nearest(
         self, vectors: Vectors, limit: int, probes: int, allowed: RowSet | None

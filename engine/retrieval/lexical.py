@@ -51,6 +51,7 @@ _HEAP = 256_000_000  # bytes of postings held before a segment is written
 
 _REPEATED = 80  # characters: brands, shelves and attributes that many products have alike
 _MAX_TERMS = 64
+_FEW = 2_000  # rows that are looked up one by one
 _ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
 
 
@@ -284,7 +285,12 @@ class LexicalIndex:
 
     def _within(self, clause: Clause, rows: Rows) -> Ranking:
         """The ranking of exactly these rows."""
-        only = Clause.term_set_query(self._schema, _ROW, rows.tolist())
+        wanted = rows.tolist()
+        if len(wanted) <= _FEW:  # three times as quick as a set
+            each = [Clause.term_query(self._schema, _ROW, row, "basic") for row in wanted]
+            only = Clause.boolean_query([(Occur.Should, one) for one in each])
+        else:
+            only = Clause.term_set_query(self._schema, _ROW, wanted)
         both = [(Occur.Must, Clause.const_score_query(only, 0.0)), (Occur.Must, clause)]
         return self._collect(Clause.boolean_query(both), len(rows))
 
