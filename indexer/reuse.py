@@ -168,7 +168,7 @@ class Before:
     @cached_property
     def digests(self) -> NDArray[np.uint64]:
         """Of what each row's texts were read from: see `Digests`; shape (products, 2)."""
-        return open_array(self.folder / DIGESTS, np.uint64, dimensions=2)
+        return open_array(self.folder / DIGESTS, np.uint64, dimensions=2, rows=len(self), width=2)
 
     @property
     def known(self) -> KnownRows:

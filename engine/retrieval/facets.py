@@ -300,10 +300,11 @@ class _Part:
     def __init__(self, folder: Path) -> None:
         self.directory = ReadOnlyDatabase(folder / "fields.sqlite")
         self.term_rows = open_array(folder / "term_rows.npy", np.int32)
-        self.number_rows = open_array(folder / "number_rows.npy", np.int32)
         self.numbers = open_array(folder / "numbers.npy", np.float64)
-        self.entry_rows = open_array(folder / "entry_rows.npy", np.int32)
-        self.entry_starts = open_array(folder / "entry_starts.npy", np.int32)
+        terms, numbers = len(self.term_rows), len(self.numbers)
+        self.number_rows = open_array(folder / "number_rows.npy", np.int32, rows=numbers)
+        self.entry_rows = open_array(folder / "entry_rows.npy", np.int32, rows=terms)
+        self.entry_starts = open_array(folder / "entry_starts.npy", np.int32, rows=terms)
 
 
 @dataclass(frozen=True, slots=True)
