@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -20,7 +19,7 @@ from engine.checksums import FileEntry
 from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
-from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
+from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import ModelInfo
 from engine.models.reranker import SHIPPED_RERANKER
@@ -29,13 +28,12 @@ from engine.retrieval.dense import open_vectors
 from engine.retrieval.ivf import DenseInfo
 from engine.retrieval.lexical import FINGERPRINT
 from engine.retrieval.ranking import SHIPPED_RANKING
-from engine.retrieval.suggestions import ASKED, read_asked
-from engine.retrieval.suggestions import FOLDER as SUGGEST
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore, Staging
 from engine.types import Hit, Stage
+from indexer.carried import Carried, read_queries
 from indexer.catalog import RejectLog, read_entries
 from indexer.catalog.entries import Entry, KnownRows
 from indexer.checkpoint import Checkpoint
@@ -58,9 +56,6 @@ from indexer.models import (
 from indexer.products import ProductWriter
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes, Origins
-
-PAST_QUERIES = "past-queries"
-"""What shoppers asked, among what a snapshot may have lost."""
 
 _SAMPLED = 2_048  # vectors whose length is looked at
 
@@ -105,7 +100,9 @@ class IndexReport:
     again: str = ""
     """Why texts that are as they were are encoded again; empty where they are not."""
     lost: tuple[str, ...] = ()
-    """What was published beside the snapshot before and was found damaged: it is left out."""
+    """What the snapshot before held beside the catalog and is left out, since it was damaged."""
+    recovered: Mapping[str, str] = field(default_factory=dict)
+    """What it held and an older snapshot gave instead, with that one's id."""
 
 
 def index_catalog(
@@ -184,7 +181,8 @@ def make_snapshot(
     infos = {kind: info for kind, (_, info) in models.items()}
     with faults_named(snapshots.folder), staged(snapshots) as staging, ExitStack() as opened:
         folder, started = staging.folder, time.perf_counter()
-        asked, damaged = past_queries(options.past_queries, snapshots)
+        carried, given = Carried(snapshots), options.past_queries
+        asked = carried.past_queries() if given is None else read_queries(given)
         before = Before.open(snapshots, infos["encoder"], tokens=reads_kept(infos))
         if before is not None:
             opened.enter_context(closing(before))
@@ -201,7 +199,7 @@ def make_snapshot(
         seconds["read"] = time.perf_counter() - started
         if not products:
             raise CatalogError(_nothing_left(source, rejects))
-        lost = damaged + adopt_learnt(folder, snapshots)
+        carried.adopt(folder, BEHAVIOUR, EVIDENCE)
         checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=keep)
         if products > ENCODE_CHUNK:
             reader.checkpoint = checkpoint
@@ -247,7 +245,8 @@ def make_snapshot(
         changes=changes,
         dense=dense,
         again=_why_again(snapshots, before, manifest.parent),
-        lost=lost,
+        lost=tuple(carried.lost),
+        recovered=carried.recovered,
     )
 
 
@@ -305,57 +304,6 @@ def _nothing_left(source: str, rejects: RejectLog) -> str:
         return f"{source} holds no products"
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.by_reason.most_common(3))
     return f"every row of {source} was rejected ({reasons}). See {rejects.path}"
-
-
-def adopt_learnt(folder: Path, snapshots: SnapshotStore) -> tuple[str, ...]:
-    """Take over what was published beside the snapshot that is served; the parts that are damaged.
-
-    What shoppers did names products by their ids, and what finds answers reads any text: a catalog
-    that changed makes neither wrong.
-    """
-    try:
-        source = snapshots.current()
-        manifest = read_manifest(source)
-    except SnapshotError:
-        return ()  # nothing is served, or nothing that can be read
-    lost = []
-    for part in (BEHAVIOUR, EVIDENCE):
-        names = [name for name in manifest.files if name.startswith(f"{part}/")]
-        if not all(manifest.files[name].is_at(source / name) for name in names):
-            lost.append(part)
-            continue
-        for name in names:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy2(source / name, folder / name)
-    return tuple(lost)
-
-
-def past_queries(
-    path: Path | None, snapshots: SnapshotStore
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """What shoppers asked, by how often: as the file says, or as the snapshot before does.
-
-    And what is lost, where that one's are damaged: taken over, they would pass for whole.
-
-    Raises:
-        CatalogError: the file cannot be read.
-    """
-    if path is None:
-        try:
-            source = snapshots.current()
-            entry = read_manifest(source).files.get(f"{SUGGEST}/{ASKED}")
-        except SnapshotError:
-            return {}, ()  # nothing is served, or nothing that can be read
-        if entry is None or entry.is_at(source / SUGGEST / ASKED):
-            return read_asked(source / SUGGEST), ()
-        return {}, (PAST_QUERIES,)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return dict(Counter(line.strip() for line in lines if line.strip())), ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(
-            f"{path} cannot be read ({error}). Give a UTF-8 file with one query a line"
-        ) from error
 
 
 def describe(

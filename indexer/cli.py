@@ -182,6 +182,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "changes": asdict(report.changes),
         "again": report.again,
         "lost": list(report.lost),
+        "recovered": dict(report.recovered),
         "dense": None if report.dense is None else asdict(report.dense),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
@@ -207,10 +208,14 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"finds {dense.recall:.3f} of the 100 nearest ({dense.queries} queries)."
         )
     for part in report.lost:
-        again = "index CATALOG" if part == "past-queries" else "publish"
         out.print(
-            f"What the snapshot before held of {part} was damaged and is left out. "
-            f"Give it again: daogou {again} --store {store} --{part} PATH"
+            f"What the snapshot before held of {part} cannot be read and is left out. "
+            f"Give it again: {_gives(part, store)}"
+        )
+    for part, snapshot_id in report.recovered.items():
+        out.print(
+            f"What the snapshot before held of {part} cannot be read: it is that of "
+            f"{snapshot_id} again. Give a newer one: {_gives(part, store)}"
         )
     if report.rejected:
         reasons = ", ".join(
@@ -220,6 +225,12 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"Rejected {report.rejected:,} rows ({reasons}); listed in {report.rejects_file}."
         )
     out.print(f'Search it: daogou search "…" --store {store}')
+
+
+def _gives(part: str, store: Path) -> str:
+    """The command that gives a snapshot a part that no catalog holds."""
+    command = "index CATALOG" if part == "past-queries" else "publish"
+    return f"daogou {command} --store {store} --{part} PATH"
 
 
 def _said(changes: Changes, encoded: str) -> str:
