@@ -18,8 +18,8 @@ from indexer.build import IndexOptions, entries_of
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.encode import ENCODE_CHUNK
-from indexer.models import choose_models, reads_kept
-from indexer.reuse import Before, Changes
+from indexer.models import choose_models, infos_of, model_entry, reads_kept
+from indexer.reuse import Before, Changes, served_before
 
 T = TypeVar("T")
 
@@ -45,9 +45,9 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         ModelError: the encoder is missing or damaged.
     """
     options = options or IndexOptions()
-    chosen = choose_models(options.encoder, options.reranker)
-    models = {kind: info for kind, (_, info) in chosen.items()}
-    before = Before.open(SnapshotStore(store), models["encoder"], tokens=reads_kept(models))
+    infos = infos_of(choose_models(options.encoder, options.reranker))
+    encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
+    before, _ = served_before(SnapshotStore(store), encoder, tokens=keep)
     products, sample = 0, list[str]()
     with (
         closing(before) if before else nullcontext(),
