@@ -108,6 +108,8 @@ def index(
                 f"Would index {plan.products:,} products ({plan.rejected:,} rows rejected): "
                 f"{_said(plan.changes, 'to encode')} Encoding takes about {plan.seconds:,.0f} s."
             )
+            if plan.again:
+                typer.echo(f"Every text would be encoded: {plan.again}.")
         return
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
     if as_json:
@@ -240,7 +242,7 @@ def _said(changes: Changes, encoded: str) -> str:
         f"{changes.updated:,} otherwise changed, {changes.kept:,} as they were, "
         f"{changes.removed:,} removed; {changes.encoded:,} texts {encoded}."
         + (
-            f" {changes.taken_up:,} were taken up from a run that was stopped."
+            f" {changes.taken_up:,} had been encoded by a run that was stopped."
             if changes.taken_up
             else ""
         )

@@ -219,3 +219,20 @@ def test_a_dry_run_tells_what_an_index_run_would_do(store: Path, tmp_path: Path)
     said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
     assert "Would index 3 products (0 rows rejected): 0 added" in said
     assert "0 texts to encode. Encoding takes about 0 s." in said
+
+
+@pytest.mark.parametrize("harmed", ["vectors.npy", "products.sqlite", "manifest.json"])
+def test_a_dry_run_says_as_the_run_does_why_every_text_is_encoded_again(
+    store: Path, tmp_path: Path, harmed: str
+) -> None:
+    path = SnapshotStore(store).current() / harmed
+    path.write_bytes(path.read_bytes()[:-3] + b"?!!")
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    options = IndexOptions(reranker=None, ranking=None)
+    plan = plan_index(catalog, store, options)
+    command = ["index", str(catalog), "--store", str(store), "--no-reranker", "--dry-run"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    report = index_catalog(catalog, store, options)
+    assert plan.again == report.again != ""
+    assert plan.changes == report.changes
+    assert f"Every text would be encoded: {report.again}." in said
