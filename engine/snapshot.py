@@ -110,8 +110,12 @@ class Snapshot:
 
     @cached_property
     def id_rank(self) -> NDArray[np.int32]:
-        """For each row, its product id's place in ascending order; shape (products,)."""
-        return open_array(self.folder / "id_rank.npy", np.int32)
+        """For each row, its product id's place in ascending order; shape (products,).
+
+        Raises:
+            SnapshotDamagedError: the file holds something else.
+        """
+        return open_array(self.folder / "id_rank.npy", np.int32, rows=len(self))
 
     @cached_property
     def lexical(self) -> LexicalRetriever:
@@ -120,8 +124,12 @@ class Snapshot:
 
     @cached_property
     def vectors(self) -> StoredVectors:
-        """The products' vectors, memory-mapped; shape (products, dim)."""
-        return open_vectors(self.folder / "vectors.npy")
+        """The products' vectors, memory-mapped; shape (products, dim).
+
+        Raises:
+            SnapshotDamagedError: the file holds something else.
+        """
+        return open_vectors(self.folder / "vectors.npy", len(self), self.manifest.dim)
 
     @cached_property
     def dense(self) -> DenseRetriever:
@@ -164,7 +172,7 @@ class Snapshot:
     @cached_property
     def passages(self) -> Passages:
         """What the encoder made of each passage. Only where the reranker reads that."""
-        return Passages(self.folder / "passages", self.manifest.dim)
+        return Passages(self.folder / "passages", self.manifest.dim, len(self))
 
     @cached_property
     def ranking(self) -> LearnedRanking | None:

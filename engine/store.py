@@ -133,7 +133,10 @@ class SnapshotStore:
                 f"another process is writing to {self.folder}. Run this again when it is done"
             ) from error
         except OSError as error:
-            raise SnapshotError(f"cannot write to {self.folder}: {error.strerror}") from error
+            raise SnapshotError(
+                f"cannot write to {self.folder}: {error.strerror}. Let this user write there, or "
+                "name another folder: --store DIR"
+            ) from error
         try:
             yield
         finally:

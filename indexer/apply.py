@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CatalogError, SnapshotNotFoundError
-from engine.manifest import Manifest, check_files
+from engine.manifest import Manifest, read_manifest
 from engine.products import ProductStore, offer_of, texts_of
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -17,7 +17,7 @@ from indexer.build import IndexOptions, IndexReport, make_snapshot, reject_log
 from indexer.catalog import RejectLog, read_changes
 from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
 from indexer.progress import Progress, Silent
-from indexer.reuse import Changes
+from indexer.reuse import Before, Changes
 
 REJECTS = "rejects-apply.jsonl"
 """Where the rows that cannot be used are listed: the list of the whole catalog's run stays."""
@@ -55,10 +55,9 @@ def apply_changes(
             f"Index the whole catalog first: daogou index CATALOG --store {store}"
         )
     with snapshots.writing(), reject_log(store, options) as rejects:
-        current = Snapshot.open(snapshots.current())
-        with closing(current.products):
-            # All of it is written anew: damage would be described as if it belonged there.
-            check_files(current.folder, current.manifest, every_byte=True)
+        encoder = read_manifest(snapshots.current()).models["encoder"]
+        with closing(Before.open(snapshots.current(), encoder, tokens=False)) as before:
+            current = before.snapshot
             wanted: dict[str, Fresh | None] = {}
             read = read_changes(changes, mapping=options.mapping, rejects=rejects, exclude=store)
             for record in read:
@@ -66,6 +65,7 @@ def apply_changes(
                     wanted[record.product.id] = record
                 else:
                     wanted[record.id] = None
+            before.check()  # there is no catalog to make anew what is damaged
             left = _left(current.products, wanted)
             if left is None:
                 return _unchanged(current, rejects)
@@ -79,6 +79,7 @@ def apply_changes(
                 lambda known: _merged(current, wanted, known),
                 current.manifest.source,
                 _with_models_of(current, options),
+                before=before,
                 rejects=rejects,
                 progress=progress or Silent(),
                 rejected=current.manifest.rejected,

@@ -5,22 +5,22 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import clock
 from engine.checksums import FileEntry
 from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.guide.behaviour import FOLDER as BEHAVIOUR
 from engine.guide.evidence import FOLDER as EVIDENCE
-from engine.manifest import Manifest, ModelEntry, describe_files, read_manifest
+from engine.manifest import Manifest, ModelEntry, describe_files
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import ModelInfo
 from engine.models.reranker import SHIPPED_RERANKER
@@ -29,13 +29,12 @@ from engine.retrieval.dense import open_vectors
 from engine.retrieval.ivf import DenseInfo
 from engine.retrieval.lexical import FINGERPRINT
 from engine.retrieval.ranking import SHIPPED_RANKING
-from engine.retrieval.suggestions import ASKED, read_asked
-from engine.retrieval.suggestions import FOLDER as SUGGEST
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore, Staging
 from engine.types import Hit, Stage
+from indexer.carried import Carried, read_queries
 from indexer.catalog import RejectLog, read_entries
 from indexer.catalog.entries import Entry, KnownRows
 from indexer.checkpoint import Checkpoint
@@ -52,15 +51,13 @@ from indexer.models import (
     adopt_ranking,
     choose_models,
     encoder_of,
+    infos_of,
     model_entry,
     reads_kept,
 )
 from indexer.products import ProductWriter
 from indexer.progress import Progress, Silent
-from indexer.reuse import Before, Changes, Origins
-
-PAST_QUERIES = "past-queries"
-"""What shoppers asked, among what a snapshot may have lost."""
+from indexer.reuse import Before, Changes, Origins, served_before
 
 _SAMPLED = 2_048  # vectors whose length is looked at
 
@@ -105,7 +102,9 @@ class IndexReport:
     again: str = ""
     """Why texts that are as they were are encoded again; empty where they are not."""
     lost: tuple[str, ...] = ()
-    """What was published beside the snapshot before and was found damaged: it is left out."""
+    """What the snapshot before held beside the catalog and is left out, since it was damaged."""
+    recovered: Mapping[str, str] = field(default_factory=dict)
+    """What it held and an older snapshot gave instead, with that one's id."""
 
 
 def index_catalog(
@@ -126,14 +125,20 @@ def index_catalog(
     options = options or IndexOptions()
     snapshots = SnapshotStore(store)
     with snapshots.writing(), reject_log(store, options) as rejects:
-        return make_snapshot(
-            snapshots,
-            lambda known: entries_of(source, store, options, rejects, known),
-            str(source),
-            options,
-            rejects=rejects,
-            progress=progress or Silent(),
-        )
+        infos = infos_of(choose_models(options.encoder, options.reranker))
+        encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
+        before, why = served_before(snapshots, encoder, tokens=keep)
+        with closing(before) if before else nullcontext():
+            return make_snapshot(
+                snapshots,
+                lambda known: entries_of(source, store, options, rejects, known),
+                str(source),
+                options,
+                before=before,
+                why=why,
+                rejects=rejects,
+                progress=progress or Silent(),
+            )
 
 
 def entries_of(
@@ -161,6 +166,8 @@ def make_snapshot(
     source: str,
     options: IndexOptions,
     *,
+    before: Before | None,
+    why: str = "",
     rejects: RejectLog,
     progress: Progress,
     rejected: int = 0,
@@ -172,96 +179,119 @@ def make_snapshot(
         read: gives the products, in the order of their rows, once it is told which are known.
         source: what the catalog is called.
         options: models, ranking and threads count.
+        before: what is served, to take over from.
+        why: nothing can be taken over, though something is served.
         rejects: the rows that gave no product.
         progress: where to report.
         rejected: rows that gave none in a run before, to be counted as the catalog's.
+
+    Returns:
+        What was done.
 
     Raises:
         CatalogError, SnapshotError, ModelError: as `index_catalog`.
     """
     seconds: dict[str, float] = {}
     models = choose_models(options.encoder, options.reranker)
-    infos = {kind: info for kind, (_, info) in models.items()}
+    infos = infos_of(models)
     with faults_named(snapshots.folder), staged(snapshots) as staging, ExitStack() as opened:
-        folder, started = staging.folder, time.perf_counter()
-        asked, damaged = past_queries(options.past_queries, snapshots)
-        before = Before.open(snapshots, infos["encoder"], tokens=reads_kept(infos))
-        if before is not None:
-            opened.enter_context(closing(before))
-        adopt_models(folder, models, before)
-        ranking = adopt_ranking(folder, options.ranking, infos)
-        stream = read(None if before is None else before.known)
-        keep = reads_kept(infos)
-        reader = PassageReader(
-            folder / "models" / "encoder", encoder_of(infos), keep=keep, threads=options.threads
-        )
-        writer = opened.enter_context(ProductWriter(folder, asked, before))
-        origins = writer.read(stream, progress, reader.load)
-        products = len(origins)
-        seconds["read"] = time.perf_counter() - started
-        if not products:
-            raise CatalogError(_nothing_left(source, rejects))
-        lost = damaged + adopt_learnt(folder, snapshots)
-        checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=keep)
-        if products > ENCODE_CHUNK:
-            reader.checkpoint = checkpoint
-        # Python's part of the indexes is made while the encoder has the cores to itself.
-        indexing = opened.enter_context(ThreadPoolExecutor(1)).submit(writer.finish)
-        if before is not None and Origins(origins, len(before)).unmoved:
-            before.share(folder, VECTORS, *([PASSAGES] if keep else []))
-        else:
-            write_vectors(folder, origins, reader, progress, before)
-        indexing.result()
-        changes = _changes(products, before, reader)
-        seconds["encode"] = time.perf_counter() - started - seconds["read"]
-        dense = write_dense(
-            folder,
-            before,
-            asked,
-            progress,
-            min_recall=options.min_recall,
-            threads=options.threads,
-        )
-        seconds["index"] = time.perf_counter() - started - sum(seconds.values())
-        shared = {} if before is None else before.shared(folder)
-        manifest = describe(
-            staging, infos, ranking, shared,
-            source=source, products=products, rejected=rejected + rejects.total,
-        )  # fmt: skip
-        # Where no text was encoded the models are those that are served, and need not be loaded.
-        ranked = before is not None and before.snapshot.manifest.ranking == ranking
-        stage = None if ranked and reader.loaded is None else Stage.FUSED
-        smoke_test(folder, manifest, options.threads, stage, encoder=reader.loaded)
-        folder = snapshots.publish(staging, manifest, shared.keys())
-        checkpoint.clear()
-        seconds["publish"] = time.perf_counter() - started - sum(seconds.values())
+        folder = staging.folder
+        with timed(seconds, "read"):
+            carried, given = Carried(snapshots), options.past_queries
+            asked = carried.past_queries() if given is None else read_queries(given)
+            adopt_models(folder, models, before)
+            ranking = adopt_ranking(folder, options.ranking, infos)
+            reader = _reader(folder, infos, options)
+            writer = opened.enter_context(ProductWriter(folder, asked, before))
+            stream = read(None if before is None else before.known)
+            origins = writer.read(stream, progress, reader.load)
+            if not len(origins):
+                raise CatalogError(_nothing_left(source, rejects))
+            carried.adopt(folder, BEHAVIOUR, EVIDENCE)
+        with timed(seconds, "encode"):
+            checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=reader.keep)
+            if len(origins) > ENCODE_CHUNK or len(checkpoint):
+                reader.checkpoint = checkpoint
+            _write_parts(folder, origins, writer, reader, before=before, progress=progress)
+        with timed(seconds, "index"):
+            dense = write_dense(
+                folder,
+                before,
+                asked,
+                progress,
+                min_recall=options.min_recall,
+                threads=options.threads,
+            )
+        with timed(seconds, "publish"):
+            shared = {} if before is None else before.shared(folder)
+            manifest = describe(
+                staging, infos, ranking, shared,
+                source=source, products=len(origins), rejected=rejected + rejects.total,
+            )  # fmt: skip
+            stage = _trial(before, ranking, reader)
+            smoke_test(folder, manifest, options.threads, stage, encoder=reader.loaded)
+            published = snapshots.publish(staging, manifest, shared.keys())
+            checkpoint.clear()
     return IndexReport(
         snapshot_id=manifest.id,
-        folder=folder,
-        products=products,
+        folder=published,
+        products=manifest.products,
         rejected=rejects.total,
         rejects_by_reason=dict(rejects.by_reason),
         rejects_file=rejects.path if rejects.total else None,
         bytes=manifest.size,
         seconds=seconds,
-        changes=changes,
+        changes=_changes(manifest.products, before, reader),
         dense=dense,
-        again=_why_again(snapshots, before, manifest.parent),
-        lost=lost,
+        again=why if before is None else before.why,
+        lost=tuple(carried.lost),
+        recovered=carried.recovered,
     )
 
 
-def _why_again(snapshots: SnapshotStore, before: Before | None, parent: str | None) -> str:
-    """Why texts that are as they were had to be encoded again."""
-    if before is not None:
-        return before.why
-    if parent is None:
-        return ""
-    try:
-        Snapshot.open(snapshots.path(parent))
-    except SnapshotError as error:
-        return f"the snapshot before cannot be read ({error})"
-    return "the products of the snapshot before are damaged"
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note how long a step takes."""
+    began = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - began
+
+
+def _reader(folder: Path, infos: Mapping[str, ModelInfo], options: IndexOptions) -> PassageReader:
+    """What encodes, with the encoder that lies in the new snapshot."""
+    encoder, keep = folder / "models" / "encoder", reads_kept(infos)
+    return PassageReader(encoder, encoder_of(infos), keep=keep, threads=options.threads)
+
+
+def _write_parts(
+    folder: Path,
+    origins: NDArray[np.int32],
+    writer: ProductWriter,
+    reader: PassageReader,
+    *,
+    before: Before | None,
+    progress: Progress,
+) -> None:
+    """Write the vectors, and beside that all that is made of texts and offers alone."""
+    with ThreadPoolExecutor(1) as beside:
+        # Python's part of the indexes is made while the encoder has the cores to itself.
+        indexing = beside.submit(writer.finish)
+        if before is not None and Origins(origins, len(before)).unmoved:
+            before.share(folder, VECTORS, *([PASSAGES] if reader.keep else []))
+        else:
+            write_vectors(folder, origins, reader, progress, before)
+        indexing.result()
+
+
+def _trial(
+    before: Before | None, ranking: ModelEntry | None, reader: PassageReader
+) -> Stage | None:
+    """Up to which stage the new snapshot is searched before it is published.
+
+    Where no text was encoded the models are those that are served, and need not be loaded.
+    """
+    ranked = before is not None and before.snapshot.manifest.ranking == ranking
+    return None if ranked and reader.loaded is None else Stage.FUSED
 
 
 def _changes(products: int, before: Before | None, reader: PassageReader) -> Changes:
@@ -305,57 +335,6 @@ def _nothing_left(source: str, rejects: RejectLog) -> str:
         return f"{source} holds no products"
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.by_reason.most_common(3))
     return f"every row of {source} was rejected ({reasons}). See {rejects.path}"
-
-
-def adopt_learnt(folder: Path, snapshots: SnapshotStore) -> tuple[str, ...]:
-    """Take over what was published beside the snapshot that is served; the parts that are damaged.
-
-    What shoppers did names products by their ids, and what finds answers reads any text: a catalog
-    that changed makes neither wrong.
-    """
-    try:
-        source = snapshots.current()
-        manifest = read_manifest(source)
-    except SnapshotError:
-        return ()  # nothing is served, or nothing that can be read
-    lost = []
-    for part in (BEHAVIOUR, EVIDENCE):
-        names = [name for name in manifest.files if name.startswith(f"{part}/")]
-        if not all(manifest.files[name].is_at(source / name) for name in names):
-            lost.append(part)
-            continue
-        for name in names:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy2(source / name, folder / name)
-    return tuple(lost)
-
-
-def past_queries(
-    path: Path | None, snapshots: SnapshotStore
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """What shoppers asked, by how often: as the file says, or as the snapshot before does.
-
-    And what is lost, where that one's are damaged: taken over, they would pass for whole.
-
-    Raises:
-        CatalogError: the file cannot be read.
-    """
-    if path is None:
-        try:
-            source = snapshots.current()
-            entry = read_manifest(source).files.get(f"{SUGGEST}/{ASKED}")
-        except SnapshotError:
-            return {}, ()  # nothing is served, or nothing that can be read
-        if entry is None or entry.is_at(source / SUGGEST / ASKED):
-            return read_asked(source / SUGGEST), ()
-        return {}, (PAST_QUERIES,)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return dict(Counter(line.strip() for line in lines if line.strip())), ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(
-            f"{path} cannot be read ({error}). Give a UTF-8 file with one query a line"
-        ) from error
 
 
 def describe(

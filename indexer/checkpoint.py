@@ -43,16 +43,20 @@ class Taken(NamedTuple):
 
 
 class Checkpoint:
-    """Encoded texts beside a store. The store must be held for writing."""
+    """Encoded texts beside a store, which must be held for writing, or only be looked at."""
 
-    def __init__(self, store: Path, encoder: ModelInfo, *, tokens: bool) -> None:
-        """Open what is there; what another model made goes.
+    def __init__(
+        self, store: Path, encoder: ModelInfo, *, tokens: bool, only_look: bool = False
+    ) -> None:
+        """Open what is there; what another model made goes, and what a failing disk tore.
 
         Args:
             store: folder of the snapshots.
             encoder: what encodes.
             tokens: whether the tokens of passages are kept.
+            only_look: leave everything where it is: the store is not held.
         """
+        self._only_look = only_look
         self._folder = store / FOLDER
         key = {
             "encoder": encoder.fingerprint,
@@ -70,6 +74,10 @@ class Checkpoint:
 
     def __len__(self) -> int:
         return len(self._digests)
+
+    def has(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of these texts are known."""
+        return self._rows(texts) >= 0
 
     def take(self, texts: Sequence[str]) -> Taken:
         """What is known of these texts."""
@@ -122,13 +130,15 @@ class Checkpoint:
         except (OSError, UnicodeDecodeError):
             same = False
         if not same:
-            self.clear()
+            if not self._only_look:
+                self.clear()
             return
         digests, found = [], []
         for path in sorted(self._folder.glob("*.npz")):
             own = _load(path, ("digests",))
             if own is None:
-                path.unlink(missing_ok=True)
+                if not self._only_look:
+                    path.unlink(missing_ok=True)
                 continue
             count = len(own["digests"])
             digests.append(own["digests"])

@@ -108,6 +108,8 @@ def index(
                 f"Would index {plan.products:,} products ({plan.rejected:,} rows rejected): "
                 f"{_said(plan.changes, 'to encode')} Encoding takes about {plan.seconds:,.0f} s."
             )
+            if plan.again:
+                typer.echo(f"Every text would be encoded: {plan.again}.")
         return
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
     if as_json:
@@ -182,6 +184,7 @@ def _report(report: IndexReport) -> dict[str, object]:
         "changes": asdict(report.changes),
         "again": report.again,
         "lost": list(report.lost),
+        "recovered": dict(report.recovered),
         "dense": None if report.dense is None else asdict(report.dense),
         "seconds": {name: round(spent, 3) for name, spent in report.seconds.items()},
     }
@@ -207,10 +210,14 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"finds {dense.recall:.3f} of the 100 nearest ({dense.queries} queries)."
         )
     for part in report.lost:
-        again = "index CATALOG" if part == "past-queries" else "publish"
         out.print(
-            f"What the snapshot before held of {part} was damaged and is left out. "
-            f"Give it again: daogou {again} --store {store} --{part} PATH"
+            f"What the snapshot before held of {part} cannot be read and is left out. "
+            f"Give it again: {_gives(part, store)}"
+        )
+    for part, snapshot_id in report.recovered.items():
+        out.print(
+            f"What the snapshot before held of {part} cannot be read: it is that of "
+            f"{snapshot_id} again. Give a newer one: {_gives(part, store)}"
         )
     if report.rejected:
         reasons = ", ".join(
@@ -222,6 +229,12 @@ def _print_report(report: IndexReport, store: Path) -> None:
     out.print(f'Search it: daogou search "…" --store {store}')
 
 
+def _gives(part: str, store: Path) -> str:
+    """The command that gives a snapshot a part that no catalog holds."""
+    command = "index CATALOG" if part == "past-queries" else "publish"
+    return f"daogou {command} --store {store} --{part} PATH"
+
+
 def _said(changes: Changes, encoded: str) -> str:
     """What changed, in words."""
     return (
@@ -229,7 +242,7 @@ def _said(changes: Changes, encoded: str) -> str:
         f"{changes.updated:,} otherwise changed, {changes.kept:,} as they were, "
         f"{changes.removed:,} removed; {changes.encoded:,} texts {encoded}."
         + (
-            f" {changes.taken_up:,} were taken up from a run that was stopped."
+            f" {changes.taken_up:,} had been encoded by a run that was stopped."
             if changes.taken_up
             else ""
         )

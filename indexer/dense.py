@@ -52,7 +52,7 @@ def write_dense(
     vectors = open_vectors(folder / "vectors.npy")
     if len(vectors) <= ivf.MOST_EXACT or min_recall >= 1:
         return None
-    if before is not None and not before.whole(ivf.FOLDER):
+    if before is not None and not before.whole(ivf.FOLDER, "vectors.npy", "id_rank.npy"):
         before = None
     with progress.step("Indexing vectors", None):
         if before is not None and _is_of(before, folder / "vectors.npy"):

@@ -46,6 +46,11 @@ def choose_models(encoder: Path, reranker: Path | None) -> dict[str, tuple[Path,
     return models
 
 
+def infos_of(models: Mapping[str, tuple[Path, ModelInfo]]) -> dict[str, ModelInfo]:
+    """What the chosen models say of themselves, by kind."""
+    return {kind: info for kind, (_, info) in models.items()}
+
+
 def adopt_models(
     folder: Path, models: Mapping[str, tuple[Path, ModelInfo]], before: Before | None
 ) -> None:

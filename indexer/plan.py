@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from engine.errors import CatalogError
 from engine.models.encoder import load_encoder
@@ -17,9 +19,10 @@ from engine.text import passage
 from indexer.build import IndexOptions, entries_of
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
+from indexer.checkpoint import Checkpoint
 from indexer.encode import ENCODE_CHUNK
-from indexer.models import choose_models, reads_kept
-from indexer.reuse import Before, Changes
+from indexer.models import choose_models, infos_of, model_entry, reads_kept
+from indexer.reuse import Before, Changes, served_before
 
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ class Plan:
     changes: Changes
     seconds: float
     """That encoding would take, by a sample of the texts."""
+    again: str = ""
+    """Why texts that are as they were would be encoded again; empty where they would not."""
 
 
 def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -> Plan:
@@ -45,30 +50,50 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         ModelError: the encoder is missing or damaged.
     """
     options = options or IndexOptions()
-    chosen = choose_models(options.encoder, options.reranker)
-    models = {kind: info for kind, (_, info) in chosen.items()}
-    before = Before.open(SnapshotStore(store), models["encoder"], tokens=reads_kept(models))
-    products, sample = 0, list[str]()
+    infos = infos_of(choose_models(options.encoder, options.reranker))
+    encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
+    before, why = served_before(SnapshotStore(store), encoder, tokens=keep)
+    again = why if before is None else before.why
+    products, texts = 0, _Texts(Checkpoint(store, infos["encoder"], tokens=keep, only_look=True))
     with (
         closing(before) if before else nullcontext(),
         RejectLog(None, strict=options.strict) as rejects,
     ):
         known = None if before is None else before.known
-        reusable, to_encode = before is not None and before.reusable, 0
         for chunk in _chunks(entries_of(source, store, options, rejects, known), ENCODE_CHUNK):
             products += len(chunk)
             encoded = chunk
             if before is not None:
                 matches = zip(chunk, before.match(chunk), strict=True)
-                encoded = [entry for entry, at in matches if not reusable or at.vector < 0]
-            to_encode += len(encoded)
-            sample += [_passage(entry, before) for entry in encoded[: _SAMPLE - len(sample)]]
+                encoded = [entry for entry, at in matches if again or at.vector < 0]
+            texts.add(encoded, before)
         rejected = rejects.total
     if not products:
         raise CatalogError(f"{source} holds no products that could be indexed")
     changes = Changes(added=products) if before is None else before.total()
-    changes.encoded = to_encode
-    return Plan(products, rejected, changes, _seconds(options, sample, to_encode))
+    changes.encoded, changes.taken_up = texts.to_encode, texts.taken_up
+    seconds = _seconds(options, texts.sample, texts.to_encode)
+    return Plan(products, rejected, changes, seconds, again)
+
+
+class _Texts:
+    """Counts texts that have to be encoded, but for those that a run before has encoded."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self.to_encode = 0
+        self.taken_up = 0
+        self.sample: list[str] = []
+
+    def add(self, entries: Sequence[Entry], before: Before | None) -> None:
+        """Count those of some products, for which no vector before is of use."""
+        if len(self._checkpoint):
+            known = self._checkpoint.has([_passage(entry, before) for entry in entries])
+            entries = [entries[place] for place in np.flatnonzero(~known).tolist()]
+            self.taken_up += int(known.sum())
+        self.to_encode += len(entries)
+        wanted = entries[: _SAMPLE - len(self.sample)]
+        self.sample += [_passage(entry, before) for entry in wanted]
 
 
 def _passage(entry: Entry, before: Before | None) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.products import OFFERS, PRODUCTS, ProductStore, ProductStoreBuilder
-from engine.retrieval.facets import OFFERS as OFFER_COLUMNS
-from engine.retrieval.facets import FacetBuilder, offer_values
+from engine.retrieval.facet_builder import FacetBuilder, offer_values
+from engine.retrieval.facet_columns import OFFERS as OFFER_COLUMNS
 from indexer.catalog.entries import Entry, Fresh
 from indexer.progress import Advance, Progress
 from indexer.reuse import DIGESTS, Before, Match, Origins, unknown

@@ -108,10 +108,11 @@ class Records:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             if about != {"version": _VERSION, "products": products}:
                 raise SnapshotDamagedError(f"{folder} holds other records: {about}")
+            frames = -(-products // _BLOCK)
+            self._starts = open_array(folder / _FRAMES, np.int64, rows=frames + 1)
             self._file = (folder / _RECORDS).open("rb")
         except (OSError, ValueError) as error:
             raise SnapshotDamagedError(f"{folder} holds no records ({error})") from error
-        self._starts = open_array(folder / _FRAMES, np.int64)
         self._decompressor = zstandard.ZstdDecompressor()
         self._number = -1
         self._block: list[bytes] = []

@@ -6,7 +6,7 @@ reads and encodes nothing. What is taken over is verified first: damage must not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from engine.arrays import open_array
 from engine.checksums import FileEntry
 from engine.cores import usable_cores
-from engine.errors import SnapshotError
-from engine.models.folder import ModelInfo
+from engine.errors import SnapshotDamagedError, SnapshotError
+from engine.manifest import Manifest, ModelEntry, read_manifest
 from engine.products import OFFERS, PRODUCTS, offer_of, product_of, texts_of
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -73,13 +73,13 @@ def unknown(entry: Fresh) -> Match:
 
 
 class Before:
-    """The current snapshot of a store, while the next one is made."""
+    """A snapshot, while the next one is made. Every byte of it is read once, beside other work."""
 
     def __init__(self, snapshot: Snapshot, checks: Mapping[str, Future[bool]], why: str) -> None:
         """Look into a snapshot.
 
         Args:
-            snapshot: an open one.
+            snapshot: an open one, its products whole.
             checks: whether each of its files is as it was written; awaited when it is asked for.
             why: its vectors are not what the new encoder would give, whole or not; empty if they
                 are.
@@ -90,26 +90,28 @@ class Before:
         self._why = why
 
     @classmethod
-    def open(cls, snapshots: SnapshotStore, encoder: ModelInfo, *, tokens: bool) -> Self | None:
-        """What is served now; None where nothing is, or it cannot be read.
+    def open(cls, folder: Path, encoder: ModelEntry, *, tokens: bool) -> Self:
+        """The snapshot in a folder, its products whole.
 
         Its vectors are of use where the same encoder made them and every byte of them is whole;
         with `tokens`, where what it made of each token was kept too.
+
+        Raises:
+            SnapshotError: it cannot be read, or its products are damaged.
         """
+        manifest = read_manifest(folder)
+        checks = _checks(folder, manifest)
         try:
-            snapshot = Snapshot.open(snapshots.current())
+            _refuse_damaged(folder, checks, (PRODUCTS, OFFERS, DIGESTS))
         except SnapshotError:
-            return None
-        checks = _checks(snapshot)
-        if not all(checks[name].result() for name in (PRODUCTS, OFFERS, DIGESTS)):
-            return None
-        manifest = snapshot.manifest
+            _cancel(checks)
+            raise
         made_by = manifest.models["encoder"]
         same = (made_by.fingerprint, made_by.precision) == (encoder.fingerprint, encoder.precision)
         kept = not tokens or any(name.startswith("passages/") for name in manifest.files)
         why = "" if same else "they were encoded by another encoder"
         why = why if kept else why or "what the encoder makes of each token was not kept"
-        return cls(snapshot, checks, why)
+        return cls(Snapshot(folder, manifest), checks, why)
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -131,6 +133,14 @@ class Before:
     def whole(self, *parts: str) -> bool:
         """Whether the snapshot has all of these parts, every byte as it was written."""
         return all(map(self.files, parts)) and all(map(self._is_whole, self.files(*parts)))
+
+    def check(self) -> None:
+        """Wait until every byte was read.
+
+        Raises:
+            SnapshotDamagedError: a file is not as it was written.
+        """
+        _refuse_damaged(self.folder, self._checks, self._checks)
 
     def _is_whole(self, name: str) -> bool:
         return self._checks[name].result()
@@ -168,7 +178,7 @@ class Before:
     @cached_property
     def digests(self) -> NDArray[np.uint64]:
         """Of what each row's texts were read from: see `Digests`; shape (products, 2)."""
-        return open_array(self.folder / DIGESTS, np.uint64, dimensions=2)
+        return open_array(self.folder / DIGESTS, np.uint64, dimensions=2, rows=len(self), width=2)
 
     @property
     def known(self) -> KnownRows:
@@ -236,22 +246,58 @@ class Before:
 
     def close(self) -> None:
         """Close the files, and leave unread what nobody asked for."""
-        for check in self._checks.values():
-            check.cancel()
+        _cancel(self._checks)
         self.snapshot.products.close()
 
 
-def _checks(snapshot: Snapshot) -> dict[str, Future[bool]]:
-    """Whether each file is as it was written: opening checks small ones only.
+def served_before(
+    snapshots: SnapshotStore, encoder: ModelEntry, *, tokens: bool
+) -> tuple[Before | None, str]:
+    """What a store serves, as `Before.open` opens it; None, and why, where it cannot be read.
+
+    Where nothing was published yet, there is no reason either.
+    """
+    try:
+        if snapshots.current_id() is None:
+            lying = snapshots.ids()
+            return None, "nothing says which snapshot was served" if lying else ""
+        return Before.open(snapshots.current(), encoder, tokens=tokens), ""
+    except SnapshotError as error:
+        return None, f"the snapshot before cannot be read ({error})"
+
+
+def _checks(folder: Path, manifest: Manifest) -> dict[str, Future[bool]]:
+    """Whether each file is as it was written.
 
     Hashing leaves Python's lock, so that all is read while the catalog is.
     """
-    files = snapshot.manifest.files
+    files = manifest.files
     first = sorted(files, key=lambda name: name.startswith(_COMPUTED))  # the largest last
     threads = ThreadPoolExecutor(usable_cores())
-    checks = {name: threads.submit(files[name].is_at, snapshot.folder / name) for name in first}
+    checks = {name: threads.submit(files[name].is_at, folder / name) for name in first}
     threads.shutdown(wait=False)
     return checks
+
+
+def _cancel(checks: Mapping[str, Future[bool]]) -> None:
+    """Leave unread what nobody asked for."""
+    for check in checks.values():
+        check.cancel()
+
+
+def _refuse_damaged(folder: Path, checks: Mapping[str, Future[bool]], names: Iterable[str]) -> None:
+    """Wait until these files were read.
+
+    Raises:
+        SnapshotDamagedError: one is not as it was written.
+    """
+    damaged = [name for name in names if name not in checks or not checks[name].result()]
+    if damaged:
+        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        raise SnapshotDamagedError(
+            f"{folder} is damaged: {', '.join(damaged[:5])}{more} was altered, or cannot be read. "
+            "Roll back with: daogou snapshots rollback --store STORE"
+        )
 
 
 class Origins:

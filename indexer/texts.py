@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SnapshotError
-from engine.retrieval.facets import TEXTS, FacetBuilder, text_values
+from engine.retrieval.facet_builder import FacetBuilder, text_values
+from engine.retrieval.facet_columns import TEXTS
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
 from engine.retrieval.shelves import ShelfBuilder
 from engine.retrieval.suggestions import FOLDER as SUGGEST

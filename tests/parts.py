@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.retrieval.facets import OFFERS, TEXTS, FacetBuilder, Facets, offer_values, text_values
+from engine.retrieval.facet_builder import FacetBuilder, offer_values, text_values
+from engine.retrieval.facet_columns import OFFERS, TEXTS
+from engine.retrieval.facets import Facets
 from engine.types import Product
 
 

@@ -63,13 +63,13 @@ def _reserve(file: BinaryIO, size: int) -> None:
     file.writelines(bytes(min(1 << 20, size - start)) for start in range(0, size, 1 << 20))
 
 
-def open_vectors(path: Path) -> StoredVectors:
+def open_vectors(path: Path, products: int | None = None, dim: int | None = None) -> StoredVectors:
     """The stored vectors, memory-mapped.
 
     Raises:
-        SnapshotDamagedError: the file does not hold float16 vectors.
+        SnapshotDamagedError: the file does not hold float16 vectors, or not so many of that length.
     """
-    return open_array(path, np.float16, dimensions=2)
+    return open_array(path, np.float16, dimensions=2, rows=products, width=dim)
 
 
 class ExactIndex:

@@ -42,13 +42,15 @@ class _Segment:
 class Passages:
     """The kept tokens of a snapshot's products, memory-mapped."""
 
-    def __init__(self, folder: Path, width: int) -> None:
-        """Open them.
+    def __init__(self, folder: Path, width: int, products: int | None = None) -> None:
+        """Open them: tokens of `width` numbers, of so many products where that is said.
 
         Raises:
             SnapshotDamagedError: a file is missing, or they do not fit together.
         """
-        self._places: Places = open_array(folder / PLACES, np.int64, dimensions=2)
+        self._places: Places = open_array(
+            folder / PLACES, np.int64, dimensions=2, rows=products, width=3
+        )
         self._width = width
         self._segments = {
             int(number): _open_segment(folder, int(number), width)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from engine.arrays import open_array
 from engine.database import ReadOnlyDatabase, create
-from engine.errors import SnapshotDamagedError
 from engine.normal import comparable
 from engine.types import Rows, Scores
 
@@ -122,14 +121,10 @@ class Shelves:
         Raises:
             SnapshotDamagedError: a file is missing, or does not fit the others.
         """
-        self._shelf_of = open_array(folder / _SHELF_OF, np.int32)
-        self._prefixes: NDArray[np.int32] = open_array(folder / _PREFIXES, np.int32, 2)
-        if len(self._shelf_of) != size:
-            raise SnapshotDamagedError(
-                f"{folder / _SHELF_OF} holds {len(self._shelf_of)} products, not {size}. "
-                "Roll back with: daogou snapshots rollback"
-            )
-
+        self._shelf_of = open_array(folder / _SHELF_OF, np.int32, rows=size)
+        self._prefixes: NDArray[np.int32] = open_array(
+            folder / _PREFIXES, np.int32, dimensions=2, width=MAX_DEPTH
+        )
         self._tree = ReadOnlyDatabase(folder / _TREE)
         self._kept: LRUCache[int, Shelf] = LRUCache(_KEPT)
         self._lock = Lock()

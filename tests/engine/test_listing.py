@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from engine.errors import FilterError
 from engine.listing import View
 from engine.normal import comparable
-from engine.retrieval.facets import category_terms
+from engine.retrieval.facet_builder import category_terms
 from engine.retrieval.filters import parse_filters
 from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher
 from engine.search import SearchEngine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from daogou import app
+from engine import checksums, manifest
+from engine.checksums import sha256_of
 from engine.errors import (
     CatalogError,
     RejectedRowError,
     SnapshotDamagedError,
     SnapshotNotFoundError,
 )
+from engine.manifest import read_manifest
 from engine.search import SearchEngine
 from engine.store import SnapshotStore
 from engine.types import Product
@@ -100,8 +104,7 @@ def test_bad_rows_are_listed_and_the_rest_is_applied(store: Path, tmp_path: Path
         (1, "title"), (2, "id"), (5, "deleted"),
     ]  # fmt: skip
     assert served(store) == [*PRODUCTS, replace(NEW, price=9.0)]
-    manifest = SnapshotStore(store).manifest(report.snapshot_id)
-    assert manifest.rejected == 3
+    assert SnapshotStore(store).manifest(report.snapshot_id).rejected == 3
     before = SnapshotStore(store).current_id()
     with pytest.raises(RejectedRowError):
         apply_changes(
@@ -110,6 +113,24 @@ def test_bad_rows_are_listed_and_the_rest_is_applied(store: Path, tmp_path: Path
             IndexOptions(strict=True),
         )
     assert SnapshotStore(store).current_id() == before
+
+
+def test_every_byte_of_what_is_served_is_read_once(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served_now, read = SnapshotStore(store).current(), Counter[Path]()
+
+    def counted(path: Path) -> str:
+        read[path] += 1
+        return sha256_of(path)
+
+    monkeypatch.setattr(checksums, "sha256_of", counted)
+    monkeypatch.setattr(manifest, "sha256_of", counted)
+    apply_changes(written(tmp_path / "c.jsonl", NEW), store)
+    for name in ("products.sqlite", "offers.sqlite", "vectors.npy", "models/encoder/model.bin"):
+        assert read[served_now / name] == 1, name
+    # Once more where what was written is compared with it, to be shared if it came out the same.
+    assert max(read[served_now / name] for name in read_manifest(served_now).files) == 2
 
 
 def test_a_table_says_what_goes_by_any_name_of_its_columns(store: Path, tmp_path: Path) -> None:
@@ -198,3 +219,20 @@ def test_a_dry_run_tells_what_an_index_run_would_do(store: Path, tmp_path: Path)
     said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
     assert "Would index 3 products (0 rows rejected): 0 added" in said
     assert "0 texts to encode. Encoding takes about 0 s." in said
+
+
+@pytest.mark.parametrize("harmed", ["vectors.npy", "products.sqlite", "manifest.json"])
+def test_a_dry_run_says_as_the_run_does_why_every_text_is_encoded_again(
+    store: Path, tmp_path: Path, harmed: str
+) -> None:
+    path = SnapshotStore(store).current() / harmed
+    path.write_bytes(path.read_bytes()[:-3] + b"?!!")
+    catalog = write_catalog(tmp_path / "catalog.jsonl")
+    options = IndexOptions(reranker=None, ranking=None)
+    plan = plan_index(catalog, store, options)
+    command = ["index", str(catalog), "--store", str(store), "--no-reranker", "--dry-run"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    report = index_catalog(catalog, store, options)
+    assert plan.again == report.again != ""
+    assert plan.changes == report.changes
+    assert f"Every text would be encoded: {report.again}." in said

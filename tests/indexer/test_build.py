@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,20 +220,6 @@ def test_a_store_that_cannot_grow_serves_on(store: Path, tmp_path: Path, limit: 
     )  # fmt: skip
     assert_refused(done, store)
     assert tree(store) == before
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, with room for the shop's store but not for a second one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=36m", "daogou-test", str(folder)]
-    if os.name != "posix" or os.geteuid() or subprocess.run(mount, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_named_and_freed(small_disk: Path, shop_store: Path, tmp_path: Path) -> None:

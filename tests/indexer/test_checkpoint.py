@@ -14,6 +14,7 @@ from engine.types import Vectors
 from indexer import build, encode
 from indexer.build import IndexOptions, IndexReport, index_catalog
 from indexer.checkpoint import FOLDER, Checkpoint
+from indexer.plan import plan_index
 from tests.shop import PRODUCTS, write_catalog
 
 
@@ -101,6 +102,26 @@ def test_texts_are_taken_up_wherever_they_stand_now(meter: Meter, tmp_path: Path
     new = [product for product in PRODUCTS[::-1][:9] if product.id not in known]
     assert meter.texts == len(new)
     assert report.changes.taken_up == 9 - len(new)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_dry_run_counts_what_is_taken_up_and_leaves_it(
+    meter: Meter, tmp_path: Path, torn: bool
+) -> None:
+    stop_after(meter, tmp_path, 2)
+    store = tmp_path / "store"
+    if torn:
+        first = min((store / FOLDER).glob("*.npz"))
+        first.write_bytes(first.read_bytes()[:100])
+    files = sorted(store.rglob("*"))
+    write_catalog(tmp_path / "catalog.jsonl", PRODUCTS[::-1])
+    bare = IndexOptions(ranking=None, reranker=None)
+    plan = plan_index(tmp_path / "catalog.jsonl", store, bare)
+    other = plan_index(tmp_path / "catalog.jsonl", store, IndexOptions(ranking=None))
+    assert sorted(store.rglob("*")) == files
+    assert (other.changes.encoded, other.changes.taken_up) == (len(PRODUCTS), 0)
+    assert plan.changes.taken_up == (4 if torn else 8)
+    assert plan.changes == index(tmp_path).changes
 
 
 def test_a_torn_block_is_encoded_again(meter: Meter, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
         "dense": None,
         "again": "",
         "lost": [],
+        "recovered": {},
     }
 
 

@@ -116,3 +116,14 @@ def test_a_damaged_index_of_before_is_made_anew(store: Path) -> None:
     again = index(store)
     assert again.dense == first.dense
     SearchEngine.open(store)
+
+
+def test_lists_are_not_learnt_from_beside_a_damaged_array(store: Path) -> None:
+    path = index(store).folder / "id_rank.npy"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content.replace(b"shape", b"shqpe"))
+    cheaper = index(store, write_cheaper(store.parent))
+    assert cheaper.dense is not None
+    assert cheaper.changes.encoded == 0
+    assert SnapshotStore(store).verify() == []

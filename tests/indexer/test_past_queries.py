@@ -46,6 +46,6 @@ def test_damaged_ones_are_left_out_and_that_is_said(tmp_path: Path, harm: bytes)
     (folder / "suggest" / "asked.tsv").write_bytes(harm)
     command = ["index", str(catalog), "--store", str(store), "--no-reranker"]
     said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
-    assert "of past-queries was damaged" in said
+    assert "of past-queries cannot be read and is left out" in said
     assert f"daogou index CATALOG --store {store} --past-queries PATH" in said
     assert ShoppingGuide.open(store).suggest("tent for") == []

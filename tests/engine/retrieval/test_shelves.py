@@ -65,7 +65,7 @@ def test_it_is_the_mean_over_the_others(
 
 def test_damage_is_named(tmp_path: Path) -> None:
     built(tmp_path, PATHS)
-    with pytest.raises(SnapshotDamagedError, match="5 products, not 6"):
+    with pytest.raises(SnapshotDamagedError, match=r"array of \(5,\), not 6"):
         Shelves(tmp_path, 6)
     with pytest.raises(SnapshotDamagedError, match="shelf_of"):
         Shelves(tmp_path / "nowhere", 5)
