@@ -46,13 +46,20 @@ class ReadOnlyDatabase:
         with self._borrow() as connection:
             return connection.execute(sql, values).fetchall()
 
-    def rows_in(self, sql: str, keys: Iterable[object]) -> list[Any]:
-        """Every row of `sql`, whose `(?)` stands for any number of keys."""
+    def rows_in(self, sql: str, keys: Iterable[object], *before: object) -> list[Any]:
+        """Every row of `sql`, whose `(?)` stands for any number of keys.
+
+        Args:
+            sql: it may ask for other values in front of the keys, none behind.
+            keys: what `(?)` stands for.
+            before: the other values.
+        """
         wanted = list(keys)
         found: list[Any] = []
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            found += self.rows(sql.replace("(?)", f"({','.join('?' * len(part))})"), part)
+            asked = sql.replace("(?)", f"({','.join('?' * len(part))})")
+            found += self.rows(asked, [*before, *part])
         return found
 
     def stream(self, sql: str) -> Iterator[Any]:

@@ -47,16 +47,15 @@ def ground(kind: str, words: str, facets: Facets) -> Grounded | None:
     values that hold them ("black": "Black", "Matte Black").
     """
     field = FIELDS.get(kind)
-    if field is None:
+    if field is None or not facets.has(field):
         return None
     try:
-        facets.field(field)
         values = facets.values_with(field, words)
         if field != "color":
             terms = set(analyze(words))
             values = tuple(value for value in values if set(analyze(value)) == terms)
         holding = len(facets.holding(field, values[0] if values else words))
-    except FilterError:  # no such field, or no name at all
+    except FilterError:  # no name at all
         return None
     if holding in {0, facets.size}:
         return None

@@ -14,7 +14,6 @@ from cachetools import LRUCache, cached
 from engine.guide.grounding import Grounded, ground
 from engine.guide.needs import Constraint, read_needs
 from engine.guide.spans import Span, SpanTagger, shipped_tagger
-from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
 from engine.retrieval.shelves import Shelf
 from engine.snapshot import Snapshot
@@ -125,8 +124,7 @@ def _share(field: str, name: str, values: tuple[str, ...], snapshot: Snapshot) -
     (found,) = snapshot.lexical.search([name], _PROBED)
     if not len(found):
         return 0.0
-    holds = allowed_rows(AnyOf(field, values), snapshot.facets).mask
-    return float(holds[found.rows].mean())
+    return float(snapshot.facets.having(field, values, found.rows).mean())
 
 
 def _merged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +64,24 @@ class Facets:
         Raises:
             FilterError: no product has such a field.
         """
+        column = self._column(name)
+        if column is not None:
+            return column
+        folded = comparable(name)
+        names = {column.removeprefix(ATTRIBUTE_PREFIX) for column in self._fields}
+        close = difflib.get_close_matches(folded, names, n=3) or sorted(names & set(FIELDS))
+        raise FilterError(f"no product has a field {name!r}. Did you mean {', '.join(close)}?")
+
+    def has(self, name: str) -> bool:
+        """Whether `field` knows the name."""
+        return self._column(name) is not None
+
+    def _column(self, name: str) -> str | None:
         folded = comparable(name)
         for column in (folded, ATTRIBUTE_PREFIX + folded):
             if column in self._fields:
                 return column
-        if folded in FIELDS:
-            return folded  # known, but no product of this catalog carries it
-        names = {column.removeprefix(ATTRIBUTE_PREFIX) for column in self._fields}
-        close = difflib.get_close_matches(folded, names, n=3) or sorted(names & set(FIELDS))
-        raise FilterError(f"no product has a field {name!r}. Did you mean {', '.join(close)}?")
+        return folded if folded in FIELDS else None  # known, though no product may carry it
 
     def holding(self, name: str, value: str | bool) -> NDArray[np.int32]:
         """Rows whose field holds this value: text without case, numbers as numbers.
@@ -163,6 +173,26 @@ class Facets:
         offsets = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
         found = place.entries_start + np.repeat(first, many) + offsets
         return places, place.part.entry_starts[found]
+
+    def having(self, name: str, values: Iterable[str], rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have any of these texts in a field, (rows,): see `holding`.
+
+        What it takes grows with the rows asked about, not with the catalog.
+
+        Raises:
+            FilterError: unknown field, or a text longer than `MAX_TERM_CHARS`.
+        """
+        column = self.field(name)
+        having = np.zeros(len(rows), dtype=np.bool_)
+        if place := self._fields.get(column):
+            found = place.part.directory.rows_in(
+                "SELECT start FROM term WHERE field = ? AND value IN (?)",
+                {_term(name, value) for value in values},
+                column,
+            )
+            places, starts = self.entries(column, rows)
+            having[places[np.isin(starts, [start for (start,) in found])]] = True
+        return having
 
     def display(self, column: str, start: int) -> str:
         """The term of a column whose postings start there, as the catalog writes it."""

@@ -76,7 +76,13 @@ class LexicalContract:
     def test_nothing_to_look_for_finds_nothing(self, shelf: LexicalRetriever, query: str) -> None:
         [ranking] = shelf.search([query], 5)
         assert len(ranking) == 0
+        assert not shelf.finds(query)
         assert shelf.score(query, np.arange(3)).tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize("query", ["pan", "no such pan", "bowl without oven", "SONY"])
+    def test_what_is_searched_for_is_found(self, shelf: LexicalRetriever, query: str) -> None:
+        assert len(shelf.search([query], 1)[0])
+        assert shelf.finds(query)
 
     @pytest.mark.parametrize(
         "query", ["text:dog AND -bowl", 'dog" OR (row:*', "dog^9 \\", "+dog [a TO z]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,6 +140,26 @@ def test_json_that_is_no_filter_raises(facets: Facets, value: object) -> None:
 
 def test_a_value_given_twice_counts_once(facets: Facets) -> None:
     assert facets.holding("tags", "a").tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("brand", ("nike",)),
+        ("brand", ("PUMA", "Nike", "none of these")),
+        ("category", ("Shoes > Hiking", "Bags")),
+        ("material", ("Wool",)),
+        ("color", ()),
+        ("rating", ("5 stars",)),
+    ],
+)
+def test_rows_asked_about_have_what_filters_allow(
+    facets: Facets, name: str, values: tuple[str, ...]
+) -> None:
+    allowed = allowed_rows(AnyOf(name, values), facets).mask
+    for rows in ([0, 1, 2, 3], [3, 1], [2], []):
+        asked = np.array(rows, dtype=np.int64)
+        np.testing.assert_array_equal(facets.having(name, values, asked), allowed[asked])
 
 
 def test_neighbours_of_a_large_number_are_other_numbers(facets: Facets) -> None:
