@@ -8,16 +8,17 @@ command line needs no web framework.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from api.listening import listen
 from engine.settings import Settings, load_settings
 from engine.types import Mode, Sort, Stage
 
 if TYPE_CHECKING:
-    from engine.guide.guide import ShoppingGuide
     from engine.guide.navigate import Navigation
     from engine.types import SearchResult
 
@@ -49,24 +50,23 @@ def serve(
     Logs are JSON lines on standard error; the address is printed once it can search. SIGTERM and
     Ctrl+C let requests under way finish.
     """
-    from api import server
-
     settings = settings_of(store=store, host=host, port=port, threads=threads)
 
-    def load() -> ShoppingGuide:
-        from engine.guide.guide import ShoppingGuide
-
-        return ShoppingGuide.open(settings.store, settings)
-
     try:
-        listener = server.listen(settings.host, settings.port)
+        listener = listen(settings.host, settings.port)
     except OSError as error:
         raise typer.BadParameter(
             f"cannot listen on {settings.host}:{settings.port} ({error.strerror}). "
             "Choose another with --host or --port"
         ) from error
-    with listener:
-        server.run(load, settings, listener, log_level=log_level, announce=_announce)
+    from engine.guide.guide import ShoppingGuide
+
+    with listener, ThreadPoolExecutor(1) as early:
+        # Models are compiled while the web framework is imported.
+        opening = early.submit(ShoppingGuide.open, settings.store, settings)
+        from api import server
+
+        server.run(opening.result, settings, listener, log_level=log_level, announce=_announce)
 
 
 def _announce(url: str) -> None:

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from api import server
+from api.listening import address_of, listen
 
 ROOT = Path(__file__).parents[2]
 SERVE_FAKE = """
 import pathlib, sys
-from api import server
+from api import listening, server
 from engine.settings import Settings
 from tests.api.fakes import FakeEngine
 
 server.run(
     lambda: FakeEngine(pathlib.Path(sys.argv[1])),
     Settings(),
-    server.listen("127.0.0.1", 0),
+    listening.listen("127.0.0.1", 0),
     announce=lambda url: print(url, flush=True),
 )
 """
@@ -85,14 +85,14 @@ def test_it_serves_until_told_to_stop_and_finishes_what_it_began(
 
 
 def test_a_taken_address_is_refused() -> None:
-    with server.listen("127.0.0.1", 0) as first:
+    with listen("127.0.0.1", 0) as first:
         with pytest.raises(OSError, match="in use"):
-            server.listen("127.0.0.1", first.getsockname()[1])
-        assert server.address_of(first) == f"http://127.0.0.1:{first.getsockname()[1]}"
+            listen("127.0.0.1", first.getsockname()[1])
+        assert address_of(first) == f"http://127.0.0.1:{first.getsockname()[1]}"
 
 
 def test_the_address_told_can_be_opened() -> None:
-    with server.listen("0.0.0.0", 0) as everywhere:
-        assert server.address_of(everywhere).startswith("http://127.0.0.1:")
+    with listen("0.0.0.0", 0) as everywhere:
+        assert address_of(everywhere).startswith("http://127.0.0.1:")
         with socket.create_connection(everywhere.getsockname()[:2], timeout=5):
             pass

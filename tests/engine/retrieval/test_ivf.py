@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from engine.errors import SnapshotDamagedError
 from engine.retrieval import ivf
 from engine.retrieval.dense import ExactIndex, create_vectors, open_vectors
 from engine.retrieval.ivf import INDEX_FILE, INFO_FILE, IvfIndex, build, nearest_exactly, recall_of
-from engine.types import RowSet, Vectors
+from engine.types import Ranking, RowSet, Vectors
 
 SIZE, DIM = 4_000, 64
 
@@ -93,6 +94,26 @@ def test_above_keeps_what_is_near_enough(
     right = exact.above(queries[0], 0.6, 1_000)
     assert (found.scores >= 0.6).all()
     assert np.isin(right.rows, found.rows).mean() > 0.9
+
+
+def test_what_was_read_for_one_question_answers_the_next_the_same(
+    index: IvfIndex, queries: Vectors
+) -> None:
+    questions: list[Callable[[IvfIndex, Vectors], Ranking]] = [
+        lambda asked, query: asked.search(query[None], 10)[0],
+        lambda asked, query: asked.above(query, 0.5, 400),
+        lambda asked, query: asked.search(query[None], 300)[0],
+        lambda asked, query: asked.above(query, 0.2, 1_000),
+    ]
+    for query, other in zip(queries[:20], queries[20:40], strict=True):
+        index.search(other[None], 10)
+        in_turn = [question(index, query) for question in questions]
+        alone = [question(index.set_to(index.info), query) for question in questions]
+        for one, expected in zip(in_turn, alone, strict=True):
+            np.testing.assert_array_equal(one.rows, expected.rows)
+            np.testing.assert_array_equal(one.scores, expected.scores)
+        together = index.search(np.stack([query, other]), 10)
+        np.testing.assert_array_equal(together[0].rows, in_turn[0].rows)
 
 
 def test_it_is_the_same_each_time_and_after_it_was_stored(
