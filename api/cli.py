@@ -20,7 +20,7 @@ from engine.types import Mode, Sort, Stage
 
 if TYPE_CHECKING:
     from engine.guide.navigate import Navigation
-    from engine.types import SearchResult
+    from engine.types import FacetValue, SearchResult
 
 Store = Annotated[
     Path | None, typer.Option("--store", help="Folder of the snapshots; DAOGOU_STORE if left out.")
@@ -89,7 +89,8 @@ def search(
     ] = None,
     sort: Annotated[Sort, typer.Option(help="Order of the results.")] = Sort.RELEVANCE,
     facet: Annotated[
-        list[str] | None, typer.Option(help="Field whose values are counted; repeatable.")
+        list[str] | None,
+        typer.Option(help="Field whose values are counted, or '*' for those that part the result."),
     ] = None,
     collapse: Annotated[
         bool, typer.Option(help="Show variants of one product as one, or each.")
@@ -161,10 +162,12 @@ def _print_ways(query: str, navigation: Navigation) -> None:
 def _print_facets(result: SearchResult) -> None:
     """What the results hold of each field asked for, a line each."""
     for facet in result.facets:
-        shown = ", ".join(
-            f"{one.value or f'{one.low:g} to {one.high:g}'} {one.count:,}" for one in facet.values
-        )
+        shown = ", ".join(f"{one.value or _range(one)} {one.count:,}" for one in facet.values)
         typer.echo(f"{facet.field}: {shown}{f', {facet.more:,} more' if facet.more else ''}")
+
+
+def _range(one: FacetValue) -> str:
+    return f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
 
 
 def _print_table(result: SearchResult) -> None:

@@ -139,7 +139,9 @@ class SearchParams(BaseModel):
     sort: AskedSort = Sort.RELEVANCE
     collapse: AskedCollapse = True
     facet: list[FacetName] = Field(
-        default=[], max_length=MAX_FACETS, description="A field whose values are counted; repeat."
+        default=[],
+        max_length=MAX_FACETS,
+        description="A field whose values are counted; repeat. `*`: those that part the result.",
     )
 
 
@@ -176,7 +178,9 @@ class SearchRequest(BaseModel):
     sort: AskedSort = Sort.RELEVANCE
     collapse: AskedCollapse = True
     facets: list[FacetName] = Field(
-        default=[], max_length=MAX_FACETS, description="Fields whose values are counted."
+        default=[],
+        max_length=MAX_FACETS,
+        description="Fields whose values are counted. `*`: those that part the result.",
     )
 
 

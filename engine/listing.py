@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,11 @@ from engine.arrays import places_in
 from engine.retrieval.counts import count
 from engine.retrieval.facets import Facets
 from engine.retrieval.matching import Matches
-from engine.types import Facet, Ranking, Rows, RowSet, Scores, Sort
+from engine.retrieval.telling import telling_fields
+from engine.types import Facet, Product, Ranking, Rows, RowSet, Scores, Sort
+
+TELLING = "*"
+_READ = 100  # of the best products, to choose the fields by
 
 _COLUMNS = {
     Sort.PRICE: ("price", 1.0),
@@ -31,7 +35,7 @@ class View:
     collapse: bool = False
     """Show variants that share a `group_id` as one: the best of them."""
     facets: tuple[str, ...] = ()
-    """Fields whose values are counted."""
+    """Fields whose values are counted; `TELLING` stands for those that part the result best."""
     ranked: bool = False
     """List all that was ranked, whether it matches or not, and nothing else: for training."""
 
@@ -59,6 +63,7 @@ class Lister:
         facets: Facets,
         id_rank: NDArray[np.int32],
         numbers: Callable[[str], NDArray[np.float32]],
+        fetch: Callable[[Rows], Sequence[Product]],
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -66,10 +71,12 @@ class Lister:
             facets: of the snapshot.
             id_rank: for each row its product id's place in ascending order, (products,).
             numbers: a numeric field of every product, NaN where it has none; (products,).
+            fetch: products by row.
         """
         self._facets = facets
         self._id_rank = id_rank
         self._numbers = numbers
+        self._fetch = fetch
 
     def list(
         self, ranking: Ranking, leaders: Rows, matches: Matches, allowed: RowSet | None, view: View
@@ -90,6 +97,7 @@ class Lister:
         if allowed is not None:
             rows = rows[allowed.mask[rows]]
         ordered = self._ordered(ranking, rows, matches)
+        fields = self._fields(view.facets, ordered.rows)
         if view.sort is not Sort.RELEVANCE:
             ordered = self._sorted(ordered, view.sort)
         keys = self._keys(rows) if view.collapse else rows
@@ -99,8 +107,17 @@ class Lister:
             ranking=ordered,
             total=len(ordered),
             total_is_least=not matches.complete,
-            facets=tuple(count(self._facets, name, rows, keys) for name in view.facets),
+            facets=tuple(count(self._facets, name, rows, keys) for name in fields),
         )
+
+    def _fields(self, asked: Sequence[str], ranked: Rows) -> Sequence[str]:
+        """The fields to be counted, by the best products where they are not named."""
+        if TELLING not in asked:
+            return asked
+        named = [name for name in asked if name != TELLING]
+        known = {self._facets.field(name) for name in named}
+        telling = telling_fields(self._fetch(ranked[:_READ]))
+        return [*named, *(name for name in telling if self._facets.field(name) not in known)]
 
     def _ordered(self, ranking: Ranking, rows: Rows, matches: Matches) -> Ranking:
         """The rows as ranked, those that were not ranked behind."""

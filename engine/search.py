@@ -55,7 +55,12 @@ class SearchEngine:
         self.settings = settings
         self.ranker = CandidateRanker(snapshot, settings)
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
-        self._lister = Lister(snapshot.facets, snapshot.id_rank, self.ranker.numbers)
+        self._lister = Lister(
+            snapshot.facets,
+            snapshot.id_rank,
+            self.ranker.numbers,
+            snapshot.products.fetch,
+        )
         self._cache = AnswerCache(settings.cache)
         self._vectors = QueryVectors(lambda: snapshot.encoder, keep=settings.cache > 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FilterError
-from engine.listing import View
+from engine.listing import TELLING, View
 from engine.normal import comparable
 from engine.retrieval.facet_builder import category_terms
 from engine.retrieval.filters import parse_filters
@@ -255,3 +256,27 @@ def test_what_a_query_matches_is_kept(shop: Shop) -> None:
     matcher = Matcher(snapshot.lexical, snapshot.dense)
     (vector,) = snapshot.encoder.encode_queries(["kettle"])
     assert matcher.of("kettle", vector) is matcher.of("kettle", vector)
+
+
+def test_fields_are_chosen_by_the_result_and_the_same_on_every_page(shop: Shop) -> None:
+    asked = View(facets=("brand", TELLING))
+    jackets = shop.engine.search("waterproof jacket", view=asked)
+    names = [facet.field for facet in jackets.facets]
+    assert names[0] == "brand"
+    assert "size" in names
+    assert len(names) == len(set(names))
+    later = shop.engine.search("waterproof jacket", k=5, offset=10, view=asked)
+    by_price = shop.engine.search("waterproof jacket", view=replace(asked, sort=Sort.PRICE))
+    assert later.facets == by_price.facets == jackets.facets
+    for name in names:
+        named = shop.engine.search("waterproof jacket", view=View(facets=(name,)))
+        assert named.facets[0] in jackets.facets
+    drinks = shop.engine.search("coffee", view=View(facets=(TELLING,)))
+    assert "size" not in [facet.field for facet in drinks.facets]
+
+
+def test_nothing_found_has_no_field_to_choose(shop: Shop) -> None:
+    result = shop.engine.search(
+        "kettle", filters=parse_filters(["brand=nobody"]), view=View(facets=(TELLING,))
+    )
+    assert (result.total, result.facets) == (0, ())

@@ -3,6 +3,8 @@
 
 const PAGE = 10;
 const MAX_OFFSET = 10_000;
+const FACETS = 2; // fields offered to narrow down by, and values of each
+const VALUES = 5;
 const STAGE_WORDS = { lexical: "words", dense: "meaning", fused: "both together", reranked: "close reading" };
 
 const at = (id) => document.getElementById(id);
@@ -52,7 +54,7 @@ function clear() {
   state.asked += 1; // an answer on its way is no longer wanted
   at("hits").replaceChildren();
   at("hits").classList.remove("busy");
-  at("more").hidden = at("timings").hidden = at("ways").hidden = true;
+  at("more").hidden = at("timings").hidden = at("ways").hidden = at("narrow").hidden = true;
   say("");
 }
 
@@ -66,7 +68,7 @@ async function search(offset = 0) {
   at("hits").classList.add("busy");
   const started = performance.now();
   try {
-    const answer = await ask({ ...request(), k: PAGE, offset });
+    const answer = await ask({ ...request(), k: PAGE, offset, facets: ["*"] });
     if (asked !== state.asked) return; // a newer search overtook this one
     show(answer, offset, performance.now() - started);
   } catch (error) {
@@ -106,6 +108,7 @@ function show(answer, offset, roundTrip) {
   at("more").hidden = state.shown >= Math.min(answer.total, MAX_OFFSET) || !items.length;
   say(state.shown ? summary(answer) : emptiness());
   showWays(answer);
+  showFacets(answer);
   showTimings(answer, roundTrip);
   if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
 }
@@ -139,6 +142,23 @@ function showWays(answer) {
   for (const query of answer.related.slice(0, 3)) ways.push(way(query, "", () => (state.q = query)));
   at("ways").replaceChildren(...ways);
   at("ways").hidden = !ways.length;
+}
+
+// The fields that part the result best, by values that are not chosen yet.
+function showFacets({ facets }) {
+  const named = facets.map(({ field, values }) => ({
+    field,
+    values: values.filter(({ value }) => value != null && !chosen(field).includes(value)),
+  }));
+  const shown = named.filter(({ values }) => values.length > 1).slice(0, FACETS);
+  const items = shown.flatMap(({ field, values }) =>
+    values.slice(0, VALUES).map(({ value, count }) => {
+      const narrow = () => (state.filters = { ...state.filters, [field]: [...chosen(field), value] });
+      return way(`${field} ${value}: ${count.toLocaleString()}`, `Only ${field} ${value}`, narrow);
+    }),
+  );
+  at("narrow").replaceChildren(...items);
+  at("narrow").hidden = !items.length;
 }
 
 function way(words, title, change) {
