@@ -25,7 +25,7 @@ from engine.errors import OutOfTimeError, ProductNotFoundError
 from engine.listing import AS_RANKED, Lister, Listing, View
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
-from engine.retrieval.matching import Matcher
+from engine.retrieval.matching import DEPTHS, Matcher
 from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -399,11 +399,11 @@ class SearchEngine:
     def _collected(self) -> int:
         """Products that keyword search collects: in a small catalog all that have a word.
 
-        That takes less than looking up later what vector search alone has brought.
+        That takes less than looking up later what vector search alone has brought, or what else
+        matches.
         """
         size = len(self.snapshot)
-        depth = self.settings.lexical_depth
-        return max(size, depth) if size <= _SMALL else depth
+        return max(size if size <= _SMALL else DEPTHS[0], self.settings.lexical_depth)
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""

@@ -51,6 +51,7 @@ _HEAP = 256_000_000  # bytes of postings held before a segment is written
 
 _REPEATED = 80  # characters: brands, shelves and attributes that many products have alike
 _MAX_TERMS = 64
+_SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
 _ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
 
@@ -245,7 +246,7 @@ class LexicalIndex:
         passing = size if allowed is None else len(allowed)
         if clause is None or not passing or depth < 1:
             return Ranking.empty()
-        limit = min(size, 2 * depth * size // passing)
+        limit = min(size, depth + _SPARE if passing == size else 2 * depth * size // passing)
         while True:
             if allowed is not None and passing * _ROW_COST <= limit:
                 return self._within(clause, allowed.rows).top(depth)

@@ -23,7 +23,7 @@ MOST = 10_000
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
-_DEPTHS = (500, 2_000, MOST + 1)
+DEPTHS = (1_000, 4_000, MOST + 1)
 """Of keyword searches: collecting all that has any of the words takes long, and few matter."""
 _KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB
 
@@ -94,7 +94,7 @@ class Matcher:
 
     def _said(self, text: str, keyword: Ranking) -> Ranking:
         """What has at least the share of the best keyword score: looked for ever deeper."""
-        for depth in _DEPTHS:
+        for depth in DEPTHS:
             if not len(keyword) or (
                 len(keyword) < depth and keyword.scores[-1] >= KEYWORD_SHARE * keyword.scores[0]
             ):
