@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,7 @@ from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
 from engine.listing import AS_RANKED, Lister, Listing, View
+from engine.manifest import read_manifest
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.matching import DEPTHS, Matcher
@@ -81,25 +82,25 @@ class SearchEngine:
             ModelError: a model does not fit the snapshot.
         """
         settings = settings or load_settings()
-        snapshot = Snapshot.open(SnapshotStore(store).current(), threads=settings.threads)
+        folder = SnapshotStore(store).current()
+        snapshot = Snapshot(folder, read_manifest(folder), threads=settings.threads)
         if beside is not None:
             snapshot.share_models(beside)
-        engine = cls(snapshot, settings)
-        # Opened now: later another thread would have to, or the snapshot may have been pruned.
-        _ = engine.snapshot.products
-        with ThreadPoolExecutor() as threads:  # models are compiled side by side
-            for opened in [threads.submit(part) for part in engine._slow_parts()]:
+        with ThreadPoolExecutor() as threads:  # compiling, reading and checking run side by side
+            checking = threads.submit(snapshot.check)
+            opening: list[Future[object]] = [threads.submit(lambda: snapshot.encoder)]
+            checking.result()  # what is damaged is told as that, whatever else fails of it
+            engine = cls(snapshot, settings)
+            opening += [threads.submit(part) for part in engine._slow_parts()]
+            for opened in opening:
                 opened.result()
         engine.ranker.warm_up()
         engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
 
     def _slow_parts(self) -> list[Callable[[], object]]:
-        """What the first search needs and takes long to open, each independent of the others."""
-        parts: list[Callable[[], object]] = [lambda: self.snapshot.encoder]
-        if self.settings.rerank:
-            parts.append(lambda: self.snapshot.reranker)
-        return parts
+        """What the first search needs beside the encoder and takes long to open, each alone."""
+        return [lambda: self.snapshot.reranker] if self.settings.rerank else []
 
     def newer(self) -> Self | None:
         """An engine over what the store serves now, warm; None where that is this snapshot.

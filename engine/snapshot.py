@@ -56,7 +56,7 @@ from engine.retrieval.suggestions import Suggestions
 class Snapshot:
     """An open snapshot: its parts, loaded when first asked for and then kept.
 
-    `open` is the way in; it checks the manifest, every size, and every small file's checksum.
+    `open` is the way in; it checks the manifest and then the files, see `check`.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int = 0) -> None:
@@ -71,9 +71,17 @@ class Snapshot:
         Raises:
             SnapshotError: missing, damaged, foreign, or of another schema.
         """
-        manifest = read_manifest(folder)
-        check_files(folder, manifest, every_byte=False)
-        return cls(folder, manifest, threads=threads)
+        snapshot = cls(folder, read_manifest(folder), threads=threads)
+        snapshot.check()
+        return snapshot
+
+    def check(self) -> None:
+        """Compare the size of every file, and every small file's checksum, with the manifest.
+
+        Raises:
+            SnapshotDamagedError: names up to five damaged files.
+        """
+        check_files(self.folder, self.manifest, every_byte=False)
 
     def share_models(self, other: Snapshot) -> None:
         """Use the models that another open snapshot has loaded, where they are the same."""
