@@ -30,6 +30,8 @@ BATCH_TOKENS = 2048
 """Padded tokens in one batch: more is no faster, and a stream's buffers stay in its cache."""
 
 
+_LEAST_SHARE = 128  # tokens of a batch below which another core is not worth waking
+
 LENGTH_STEP = 16
 """Lengths are padded to a multiple of this, the numbers a 512-bit register holds.
 
@@ -176,7 +178,7 @@ class Session:
         longest = max(map(len, sequences), default=0)
         if longest > self._max_length:  # the runtime would stay broken after trying it
             raise ModelError(f"a sequence has {longest} tokens, the model reads {self._max_length}")
-        return make_batches(sequences, self._inputs)
+        return make_batches(sequences, self._inputs, shares=self.streams)
 
     def _take(self, wait: Callable[[], ov.InferRequest]) -> ov.InferRequest:
         """An idle request, or our own oldest once it is done, or another caller's."""
@@ -186,14 +188,24 @@ class Session:
             return wait()
 
 
-def make_batches(sequences: Sequence[Encoding], inputs: Sequence[str]) -> Iterator[Batch]:
-    """Cut sequences, longest first, into batches of at most `BATCH_TOKENS` padded tokens."""
+def make_batches(
+    sequences: Sequence[Encoding], inputs: Sequence[str], *, shares: int = 1
+) -> Iterator[Batch]:
+    """Cut sequences, longest first, into batches of at most `BATCH_TOKENS` padded tokens.
+
+    Args:
+        sequences: at least one token each.
+        inputs: names of the graph's inputs.
+        shares: how many batches may run at once: few sequences are parted among them.
+    """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    padded = -(-lengths // LENGTH_STEP) * LENGTH_STEP
+    share = max(_LEAST_SHARE, -(-int(padded.sum()) // shares))
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        length = -(-int(lengths[order[start]]) // LENGTH_STEP) * LENGTH_STEP
-        places = order[start : start + max(1, BATCH_TOKENS // length)]
+        length = int(padded[order[start]])
+        places = order[start : start + max(1, min(BATCH_TOKENS // length, -(-share // length)))]
         yield Batch(
             places, {name: _pad(name, [sequences[i] for i in places], length) for name in inputs}
         )

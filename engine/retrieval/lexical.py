@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,17 +74,17 @@ def _plain_texts(product: Product) -> Iterator[str]:
     yield product.gtin
 
 
-def _bag(product: Product) -> list[str]:
-    """The product's terms, each as often as its fields weigh."""
-    terms = [term for text in _plain_texts(product) for term in _both(text)]
+def _bag(product: Product, read: Callable[[str], Sequence[str]]) -> list[str]:
+    """The product's terms, each as often as its fields weigh; `read` gives those of a text."""
+    terms = [term for text in _plain_texts(product) for term in read(text)]
     for field, weight in _WEIGHTS.items():
-        terms += _both(getattr(product, field)) * weight
+        terms += [*read(getattr(product, field))] * weight
     return terms
 
 
 def terms_of(product: Product) -> str:
     """The product's terms as `LexicalBuilder` takes them."""
-    return " ".join(_bag(product))
+    return " ".join(_bag(product, _both))
 
 
 def _both(text: str) -> list[str] | tuple[str, ...]:
@@ -223,11 +223,12 @@ class LexicalIndex:
         stands as often as in the product or not at all; between, it saturates as in a text of
         average length.
         """
-        own = Counter(_bag(product))
+        read = lru_cache(maxsize=None)(_both_of)  # most texts are the same in all
+        own = Counter(_bag(product, read))
         alone = {term: self._score_term(term, row) for term in self._terms(query) if own[term]}
         scores = np.zeros(len(altered), dtype=np.float32)
         for place, other in enumerate(altered):
-            left = Counter(_bag(other))
+            left = Counter(_bag(other, read))
             scores[place] = sum(
                 score * _saturated(left[term]) / _saturated(own[term])
                 for term, score in alone.items()

@@ -44,6 +44,17 @@ def test_a_sequence_longer_than_a_batch_goes_alone() -> None:
     assert [batch.places.tolist() for batch in make_batches(given, MODEL_INPUTS)] == [[0], [1]]
 
 
+def test_few_sequences_are_parted_evenly_among_those_who_may_run_them() -> None:
+    def sizes(given: list[Encoding], shares: int) -> list[int]:
+        return [len(one.places) for one in make_batches(given, MODEL_INPUTS, shares=shares)]
+
+    nine = sequences(*[100] * 9)
+    assert [sizes(nine, shares) for shares in (1, 2, 3)] == [[9], [5, 4], [3, 3, 3]]
+    assert sizes(sequences(3, 4, 5), 4) == [3]
+    many = sequences(*[120] * 64)
+    assert sizes(many, 1) == sizes(many, 2) == [16] * 4
+
+
 def test_outputs_come_back_in_the_order_given() -> None:
     session = Session(SHIPPED_ENCODER, max_length=512, threads=2)
     given = sequences(9, 3, 200, 5, 120)
