@@ -242,6 +242,7 @@ def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> 
     options = {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams,
+        # A pinned stream may share its core with the thread that reads the query meanwhile.
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
     }

@@ -45,7 +45,10 @@ def test_words_written_as_one_are_parted(guide: ShoppingGuide) -> None:
     assert guide.navigate("tentpegs").navigation.did_you_mean == "tent pegs"
 
 
-@pytest.mark.parametrize("text", ["kettle", "stretch belt", "grill", "WH-900", "77001", "保温杯"])
+@pytest.mark.parametrize(
+    "text",
+    ["cant sleep", "wont leak", "kettle", "stretch belt", "grill", "WH-900", "77001", "保温杯"],
+)
 def test_what_is_known_a_word_of_the_language_or_a_number_stays(
     guide: ShoppingGuide, text: str
 ) -> None:
