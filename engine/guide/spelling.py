@@ -14,33 +14,11 @@ _MOST_WORDS = 12  # of a query that are looked up
 _SURE = 4  # times more products must have a word than the next one that is as near
 _ALONE, _IN_USE = 7, 10  # letters of a word without others beside it, and products that have it
 _ENOUGH = 3  # products that must have a word for it to be sure
-_UNMARKED = frozenset(
-    [
-        "aint",
-        "arent",
-        "cant",
-        "couldnt",
-        "didnt",
-        "doesnt",
-        "dont",
-        "hadnt",
-        "hasnt",
-        "havent",
-        "isnt",
-        "shouldnt",
-        "wasnt",
-        "werent",
-        "wont",
-        "wouldnt",
-        "youre",
-        "theyre",
-        "weve",
-        "youve",
-        "theyve",
-        "thats",
-        "whats",
-    ]
-)
+_UNMARKED = frozenset({
+    "aint", "arent", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt", "havent",
+    "isnt", "shouldnt", "thats", "theyre", "theyve", "wasnt", "werent", "weve", "whats", "wont",
+    "wouldnt", "youre", "youve",
+})  # fmt: skip
 """English words typed without their apostrophe: no mistake worth an offer."""
 
 
