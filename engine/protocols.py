@@ -105,8 +105,18 @@ class LexicalRetriever(Protocol):
 class DenseRetriever(Protocol):
     """Nearest-neighbour search over the snapshot's vectors."""
 
-    def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
-        """The best `depth` products of each query vector; scores are cosines."""
+    def search(
+        self,
+        vectors: Vectors,
+        depth: int,
+        allowed: RowSet | None = None,
+        *,
+        then_above: bool = False,
+    ) -> list[Ranking]:
+        """The best `depth` products of each query vector; scores are cosines.
+
+        With `then_above`, `above` is asked next of the same single query: both are read at once.
+        """
 
     def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
         """The products whose cosine with a query vector is at least `least`: the best `most`.

@@ -382,7 +382,9 @@ class SearchEngine:
         with clock.measure("encode"):
             vectors = self._vectors.of(texts)
         with clock.measure(Stage.DENSE):
-            found = self.snapshot.dense.search(vectors, self.settings.dense_depth, allowed)
+            found = self.snapshot.dense.search(
+                vectors, self.settings.dense_depth, allowed, then_above=True
+            )
         for answer, ranking in zip(answers, found, strict=True):
             answer.rankings[Stage.DENSE] = ranking
         if stage is Stage.DENSE:

@@ -84,7 +84,14 @@ class ExactIndex:
         self._held = _held(self._index)
         self._last = threading.local()
 
-    def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
+    def search(
+        self,
+        vectors: Vectors,
+        depth: int,
+        allowed: RowSet | None = None,
+        *,
+        then_above: bool = False,  # noqa: ARG002 - every vector is read anyway
+    ) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines."""
         size = len(self._vectors) if allowed is None else len(allowed)
         depth = min(depth, size)

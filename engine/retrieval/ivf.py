@@ -127,7 +127,14 @@ class IvfIndex:
             )
         return cls(index, info, vectors, id_rank)
 
-    def search(self, vectors: Vectors, depth: int, allowed: RowSet | None = None) -> list[Ranking]:
+    def search(
+        self,
+        vectors: Vectors,
+        depth: int,
+        allowed: RowSet | None = None,
+        *,
+        then_above: bool = False,
+    ) -> list[Ranking]:
         """The best `depth` products that it finds of each query vector; scores are cosines.
 
         Under a filter more lists are read, the more the fewer products it allows; where scoring
@@ -143,7 +150,8 @@ class IvfIndex:
             return [self._ranked(vector, allowed.rows).top(depth) for vector in vectors]
         limit = min(max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS, size)
         if allowed is None and len(vectors) == 1:
-            return [self._first(vectors[0], limit).top(depth)]
+            wide = _MOST_ABOVE if then_above else 0
+            return [self._first(vectors[0], limit, read=wide).top(depth)]
         found = self._nearest(vectors, limit, probes, allowed)
         return [
             self._ranked(vector, rows).top(depth)
@@ -184,16 +192,15 @@ class IvfIndex:
         wider = float(self.info.probes * (len(self._vectors) / allowed) ** (1 / 3))
         return min(math.ceil(wider), self.info.lists)
 
-    def _first(self, vector: NDArray[np.float32], count: int) -> Ranking:
+    def _first(self, vector: NDArray[np.float32], count: int, *, read: int = 0) -> Ranking:
         """The `count` best rows by their codes, by their exact scores.
 
-        Each thread remembers those of its last query, as `ExactIndex` does, and reads at once as
-        many as `above` may ask for.
+        At least `read` are read: each thread remembers those of its last query, as `ExactIndex`.
         """
         asked = vector.tobytes()
         known: _Found | None = getattr(self._last, "found", None)
         if known is None or known.asked != asked or known.read < count:
-            read = max(count, _MOST_ABOVE)
+            read = max(count, read)
             most = min(read, len(self._vectors))
             (rows,) = self._nearest(vector[None, :], most, self.info.probes, None)
             known = _Found(asked, read, rows, np.empty(0, dtype=np.float32))

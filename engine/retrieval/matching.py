@@ -77,7 +77,7 @@ class Matcher:
         said = self._said(text, keyword)
         best = float(said.scores[0]) if len(said) else 1.0
         if len(nearest) < _NEAREST:
-            (nearest,) = self._dense.search(vector[None, :], _NEAREST)
+            (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
         meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest

@@ -102,7 +102,7 @@ def test_what_was_read_for_one_question_answers_the_next_the_same(
     questions: list[Callable[[IvfIndex, Vectors], Ranking]] = [
         lambda asked, query: asked.search(query[None], 10)[0],
         lambda asked, query: asked.above(query, 0.5, 400),
-        lambda asked, query: asked.search(query[None], 300)[0],
+        lambda asked, query: asked.search(query[None], 300, then_above=True)[0],
         lambda asked, query: asked.above(query, 0.2, 1_000),
     ]
     for query, other in zip(queries[:20], queries[20:40], strict=True):
