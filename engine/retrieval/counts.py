@@ -11,9 +11,9 @@ from engine.types import Facet, FacetValue, Rows
 MOST_VALUES = 20
 """Values of a field that are listed."""
 _MOST_PATHS = 1_000  # category terms looked at
-_RANGES = 6
+RANGES = 6
 """Ranges that numbers are parted into, of about as many results each."""
-_SINGLE = 10
+SINGLE = 10
 """So many distinct numbers are listed by themselves."""
 
 Keys = NDArray[np.int64]
@@ -79,8 +79,8 @@ def _ranges(facets: Facets, column: str, rows: Rows, keys: Keys) -> list[FacetVa
         return []
     owners = keys[np.searchsorted(rows, held)]
     distinct, first = np.unique(numbers, return_index=True)
-    if len(distinct) > _SINGLE:  # equal numbers stay together
-        wanted = np.linspace(0, len(numbers), _RANGES + 1)[:-1]
+    if len(distinct) > SINGLE:  # equal numbers stay together
+        wanted = np.linspace(0, len(numbers), RANGES + 1)[:-1]
         first = np.unique(
             first[np.searchsorted(first, wanted, side="left").clip(max=len(first) - 1)]
         )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
 from engine.normal import comparable
+from engine.retrieval.counts import RANGES, SINGLE
 from engine.types import AttributeValue, Product
 
 MOST_TELLING = 5
@@ -13,7 +14,6 @@ MOST_TELLING = 5
 
 _OWN = ("brand", "color", "price", "rating", "in_stock")  # the category is offered as shelves
 _READ = 8  # values of a field that a shopper reads
-_RANGES = 6  # that numbers are shown in, where there are many
 _LEAST = 0.1  # worth from which a field is offered
 
 Labels = tuple[frozenset[Hashable], ...]
@@ -82,13 +82,13 @@ def _of_value(value: AttributeValue) -> frozenset[Hashable]:
 
 
 def _in_ranges(own: Sequence[frozenset[Hashable]]) -> Labels:
-    """Many numbers as the ranges they are shown in, of about as many products each."""
+    """Many numbers as the ranges they are counted in, of about as many products each."""
     numbers = sorted(one for part in own for one in part if isinstance(one, float))
-    if len(set(numbers)) <= _READ:
+    if len(set(numbers)) <= SINGLE:
         return tuple(own)
     range_of: dict[Hashable, int] = {}
     for at, one in enumerate(numbers):  # equal numbers stay together
-        range_of.setdefault(one, at * _RANGES // len(numbers))
+        range_of.setdefault(one, at * RANGES // len(numbers))
     return tuple(frozenset(range_of.get(one, one) for one in part) for part in own)
 
 
