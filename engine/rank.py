@@ -23,7 +23,7 @@ from engine.retrieval.features import (
     compute_statistics,
     make_pool,
 )
-from engine.retrieval.fusion import DENSE_WEIGHT, fuse
+from engine.retrieval.fusion import DENSE_WEIGHT
 from engine.retrieval.ranking import Ranker, reads_reranker
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -75,19 +75,20 @@ class CandidateRanker:
 
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
-        answer.pool = self.pooled(rows, keyword, cosine, answer.words)
+        answer.pool = self.pooled(answer.query.text, rows, keyword, cosine, answer.words)
         ranker = self._ranker(Stage.FUSED)
         if ranker is None:
-            scores = fuse(keyword, cosine)
+            scores = compute_features(answer.pool, ("fused",))["fused"]
         else:
             scores = ranker.score(compute_features(answer.pool, ranker.features))
         answer.rankings[Stage.FUSED] = self._sort(rows, scores)
 
     def pooled(
-        self, rows: Rows, keyword: Scores, cosine: Scores, words: Scores | None = None
+        self, text: str, rows: Rows, keyword: Scores, cosine: Scores, words: Scores | None = None
     ) -> Signals:
         """Candidates with both their scores, (n,) each, as a query's pool."""
-        pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, words)
+        terms = len({term for term in analyze(text) if term not in STOPWORDS})
+        pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, terms=terms, words=words)
         return Signals(rows, keyword, cosine, pool, *self._measures)
 
     def rerank(
@@ -150,9 +151,9 @@ class CandidateRanker:
             features = compute_features(signals, ranker.features)
             return features, ranker.parts(features)
         if stage is Stage.FUSED:
-            features = compute_features(signals, ("lexical", "cosine"))
-            weighed = DENSE_WEIGHT * features["cosine"]
-            return features, {"lexical": features["lexical"], "cosine": weighed}
+            features = compute_features(signals, ("words", "meaning"))
+            weighed = DENSE_WEIGHT * features["meaning"]
+            return features, {"words": features["words"], "meaning": weighed}
         if stage is Stage.RERANKED:
             features = compute_features(signals, ("gain",))
         elif stage is Stage.LEXICAL:

@@ -161,7 +161,7 @@ class Explainer:
         answer = Answer(
             Query(product.title, product.title),
             vector=self._snapshot.vectors[other].astype(np.float32),
-            pool=self._ranker.pooled(np.empty(0, dtype=np.int64), none, none),
+            pool=self._ranker.pooled(product.title, np.empty(0, dtype=np.int64), none, none),
         )
         (why,) = self.explain(answer, Stage.DENSE, np.array([row], dtype=np.int64))
         return replace(why, missing=())

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import places_in
-from engine.retrieval.fusion import DENSE_WEIGHT, HEAD, from_best, fuse
+from engine.retrieval.fusion import (
+    DENSE_WEIGHT,
+    HEAD,
+    dense_weight,
+    from_best,
+    fuse,
+    saturated,
+)
 from engine.types import Ranking, Rows, Scores
 
 Column = NDArray[np.float32]
@@ -39,6 +46,8 @@ class Pool:
 
     keyword: Scores  # (pool,)
     cosine: Scores  # (pool,)
+    weight: np.float32
+    """What a unit of cosine distance is worth for the query: see `dense_weight`."""
     typical: Rows
     """The best by untuned fusion, at most `HEAD`: prices and ratings are compared with theirs."""
     words: Scores
@@ -51,12 +60,15 @@ def make_pool(
     keyword: Scores,
     cosine: Scores,
     id_rank: NDArray[np.int32],
+    *,
+    terms: int,
     words: Scores | None = None,
 ) -> Pool:
-    """The pool of these candidates; all but `words` of shape (pool,)."""
-    ranked = Ranking.sort(rows, fuse(keyword, cosine), id_rank)
+    """The pool of these candidates, all of shape (pool,) but `words`, of a query of `terms`."""
+    weight = dense_weight(terms, cosine)
+    ranked = Ranking.sort(rows, fuse(keyword, cosine, weight), id_rank)
     none = np.empty(0, dtype=np.float32)
-    return Pool(keyword, cosine, ranked.rows[:HEAD], none if words is None else words)
+    return Pool(keyword, cosine, weight, ranked.rows[:HEAD], none if words is None else words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,17 @@ class Signals:
         return _known(scale(self.number(name)) - np.median(known))
 
 
+def _words(signals: Signals) -> Column:
+    """What the untuned fusion adds for keywords."""
+    return saturated(from_best(signals.keyword, signals.pool.keyword))
+
+
+def _meaning(signals: Signals) -> Column:
+    """What it adds for the cosine, in units of `DENSE_WEIGHT`."""
+    trust = signals.pool.weight / DENSE_WEIGHT
+    return trust * from_best(signals.cosine, signals.pool.cosine)
+
+
 def _by_row(values: NDArray[np.float32], weights: Column) -> Column:
     """A sum by row: a matrix product would round a row by its place among the others."""
     summed: Column = (values * weights).sum(axis=1)
@@ -177,12 +200,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature("lexical", lambda s: from_best(s.keyword, s.pool.keyword)),
     Feature("cosine", lambda s: from_best(s.cosine, s.pool.cosine)),
     Feature("cosine_raw", lambda s: s.cosine),
-    Feature(
-        "fused",
-        lambda s: (
-            from_best(s.keyword, s.pool.keyword) + DENSE_WEIGHT * from_best(s.cosine, s.pool.cosine)
-        ),
-    ),
+    Feature("words", _words),
+    Feature("meaning", _meaning),
+    Feature("fused", lambda s: _words(s) + DENSE_WEIGHT * _meaning(s)),
     Feature("feedback", lambda s: s.feedback),
     Feature("shelf", lambda s: s.shelf),
     Feature("gain", lambda s: _by_row(s.classes, GAINS), reranked=True),

@@ -5,8 +5,13 @@ of scores is measured from its best, in units of the distance from its best to i
 distance says how sharply the list tells its head apart, and unlike a deviation over the whole list
 it does not depend on how much junk the tail holds (one common word can match a whole catalog).
 
+Keyword distances saturate: a product without the words is so far off at most, however many others
+have them all. And the fewer the words, the less keyword scores know: of the products that have a
+lone word ("laptop"), BM25 puts first the shortest, which are bags. There the encoder decides, if
+it knows the word.
+
 Measured against reciprocal rank fusion (Cormack et al. 2009), z-scores, min-max and theoretical
-min-max (Bruch et al. 2023) by cross-validation over queries: docs/log.md, 2026-11-24.
+min-max (Bruch et al. 2023) by cross-validation over queries: docs/log.md, 2026-11-24 and 28.
 """
 
 from __future__ import annotations
@@ -17,6 +22,17 @@ from engine.types import Scores
 
 DENSE_WEIGHT = np.float32(0.6)
 """What one unit of cosine distance is worth beside one unit of keyword distance."""
+
+SHORT = 2
+"""Terms of a query, at most, that let the encoder decide."""
+SHORT_WEIGHT = np.float32(2.0)
+"""What a unit of cosine distance is worth there, where the encoder knows the words."""
+UNKNOWN, KNOWN = 0.45, 0.6
+"""Best cosines between which it comes to know them. An encoder whose cosines lie higher than those
+of the one that ships is trusted with any words."""
+
+SATURATION = np.float32(2.0)
+"""Keyword distance, in units of the head, that none goes beyond."""
 
 HEAD = 50
 """Places whose spread sets the unit."""
@@ -40,7 +56,33 @@ def from_best(scores: Scores, among: Scores | None = None) -> Scores:
     return distances
 
 
-def fuse(lexical: Scores, dense: Scores) -> Scores:
-    """One score a candidate from its keyword score and its cosine; shapes (candidates,)."""
-    fused: Scores = from_best(lexical) + DENSE_WEIGHT * from_best(dense)
+def saturated(distances: Scores) -> Scores:
+    """The same near 0, and never `SATURATION` off. Shape and order kept.
+
+    A product's is the same to the last bit whatever stands beside it, as a tanh's may not be.
+    """
+    squared = np.square(distances / SATURATION)
+    near: Scores = distances / np.sqrt(np.float32(1) + squared)
+    return near
+
+
+def dense_weight(terms: int, dense: Scores) -> np.float32:
+    """What one unit of cosine distance is worth for this query.
+
+    Args:
+        terms: how many terms the query has, function words left out.
+        dense: cosines of its candidates, (candidates,).
+    """
+    if terms > SHORT or not len(dense):
+        return DENSE_WEIGHT
+    known = np.clip((dense.max() - np.float32(UNKNOWN)) / np.float32(KNOWN - UNKNOWN), 0, 1)
+    return np.float32(DENSE_WEIGHT + known * (SHORT_WEIGHT - DENSE_WEIGHT))
+
+
+def fuse(lexical: Scores, dense: Scores, weight: np.float32 = DENSE_WEIGHT) -> Scores:
+    """One score a candidate from its keyword score and its cosine; shapes (candidates,).
+
+    `weight` is what `dense_weight` says of the query.
+    """
+    fused: Scores = saturated(from_best(lexical)) + weight * from_best(dense)
     return fused

@@ -33,7 +33,7 @@ _WIDTH = (
     5.0  # of the prior's scores, where the fusion's unit is the distance from first to fiftieth
 )
 
-_FUSION = {"lexical": 1.0, "cosine": float(DENSE_WEIGHT)}
+_FUSION = {"words": 1.0, "meaning": float(DENSE_WEIGHT)}
 _FEEDBACK = {"feedback": 1.0, "shelf": 1.5}
 PRIORS: Mapping[Stage, tuple[Mapping[str, float], ...]] = {
     Stage.FUSED: (_FUSION, _FEEDBACK),

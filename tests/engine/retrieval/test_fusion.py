@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from engine.retrieval.fusion import DENSE_WEIGHT, HEAD, from_best, fuse
+from engine.retrieval.fusion import (
+    DENSE_WEIGHT,
+    HEAD,
+    KNOWN,
+    SATURATION,
+    SHORT,
+    SHORT_WEIGHT,
+    UNKNOWN,
+    dense_weight,
+    from_best,
+    fuse,
+    saturated,
+)
 from engine.types import Scores
 
 
@@ -44,7 +56,34 @@ def test_scores_can_be_measured_on_another_list() -> None:
 
 
 def test_keyword_and_cosine_are_weighed() -> None:
-    assert fuse(scores(4, 0), scores(0, 1)).tolist() == [-DENSE_WEIGHT, -1.0]
+    off = -1 / np.sqrt(1 + 1 / SATURATION**2)
+    assert fuse(scores(4, 0), scores(0, 1)) == pytest.approx([-DENSE_WEIGHT, off])
+    assert fuse(scores(4, 0), scores(0, 1), np.float32(2)) == pytest.approx([-2, off])
+
+
+def test_keyword_distances_saturate() -> None:
+    near, far = saturated(scores(-0.01, -1_000))
+    assert near == pytest.approx(-0.01, rel=1e-4)
+    assert far == pytest.approx(-SATURATION, rel=1e-4)
+    distances = -np.sort(np.random.default_rng(0).exponential(2, 999).astype(np.float32))
+    bent = saturated(distances)
+    assert (np.diff(bent) <= 0).all()
+    for place in (0, 1, 500, 998):  # alone and among others, to the last bit
+        assert saturated(distances[place : place + 1])[0] == bent[place]
+
+
+def test_the_encoder_decides_about_a_word_or_two_that_it_knows() -> None:
+    known, unknown = scores(0.1, KNOWN), scores(UNKNOWN, 0.1)
+    assert dense_weight(1, known) == dense_weight(SHORT, known) == SHORT_WEIGHT
+    assert dense_weight(1, unknown) == DENSE_WEIGHT
+    assert dense_weight(SHORT + 1, known) == DENSE_WEIGHT
+    assert dense_weight(1, scores()) == DENSE_WEIGHT
+    between = dense_weight(1, scores((KNOWN + UNKNOWN) / 2))
+    assert between == pytest.approx((DENSE_WEIGHT + SHORT_WEIGHT) / 2)
+    # Four products have the word; the encoder holds the fifth to be what was meant.
+    keyword, cosine = scores(9, 8, 7, 6, 0), scores(0.4, 0.4, 0.4, 0.4, KNOWN)
+    assert np.argmax(fuse(keyword, cosine)) == 0
+    assert np.argmax(fuse(keyword, cosine, dense_weight(1, cosine))) == 4
 
 
 same_length = st.integers(1, 120).flatmap(

@@ -20,7 +20,14 @@ from engine.retrieval.features import (
     compute_statistics,
     make_pool,
 )
-from engine.retrieval.fusion import DENSE_WEIGHT, from_best, fuse
+from engine.retrieval.fusion import (
+    DENSE_WEIGHT,
+    SHORT_WEIGHT,
+    dense_weight,
+    from_best,
+    fuse,
+    saturated,
+)
 from engine.retrieval.ranking import (
     INFO_FILE,
     FittedOn,
@@ -61,7 +68,8 @@ def likeness(rows: Rows, among: Rows) -> Scores:
 def signals() -> Signals:
     rows = np.arange(4)
     keyword, cosine = floats(8, 4, 0, 2), floats(0.5, 0.9, 0.1, 0.3)
-    pool = make_pool(rows, keyword, cosine, np.arange(4, dtype=np.int32), floats(5, 0, 3))
+    order = np.arange(4, dtype=np.int32)
+    pool = make_pool(rows, keyword, cosine, order, terms=3, words=floats(5, 0, 3))
     return Signals(rows, keyword, cosine, pool, numbers, likeness, likeness)
 
 
@@ -76,6 +84,8 @@ def test_features_of_retrieval(signals: Signals) -> None:
     assert values["lexical"].tolist() == [0.0, -0.5, -1.0, -0.75]
     assert values["cosine"] == pytest.approx([-0.5, 0.0, -1.0, -0.75])
     assert values["cosine_raw"].tolist() == signals.cosine.tolist()
+    assert values["words"].tolist() == saturated(values["lexical"]).tolist()
+    assert values["meaning"].tolist() == values["cosine"].tolist()
     assert values["fused"].tolist() == fuse(signals.keyword, signals.cosine).tolist()
     assert values["popularity"] == pytest.approx([0, np.log(100), 0, np.log(10)])
     assert values["rating"].tolist() == [0.0, 1.0, 0.0, -1.0]
@@ -84,10 +94,20 @@ def test_features_of_retrieval(signals: Signals) -> None:
     assert all(column.dtype == np.float32 for column in values.values())
 
 
+def test_of_a_lone_word_the_meaning_counts_more(signals: Signals) -> None:
+    order = np.arange(4, dtype=np.int32)
+    pool = make_pool(signals.rows, signals.keyword, signals.cosine, order, terms=1)
+    assert pool.weight == dense_weight(1, signals.cosine) == SHORT_WEIGHT
+    values = compute_features(replace(signals, pool=pool), ["cosine", "meaning", "fused"])
+    assert values["meaning"] == pytest.approx(SHORT_WEIGHT / DENSE_WEIGHT * values["cosine"])
+    whole = fuse(signals.keyword, signals.cosine, SHORT_WEIGHT)
+    assert values["fused"] == pytest.approx(whole)
+
+
 def test_feedback_is_likeness_to_the_best_of_untuned_fusion() -> None:
     rows = np.arange(60)
     falling = np.linspace(1, 0, 60, dtype=np.float32)
-    pool = make_pool(rows, falling, falling, np.arange(60, dtype=np.int32))
+    pool = make_pool(rows, falling, falling, np.arange(60, dtype=np.int32), terms=3)
     given = Signals(rows, falling, falling, pool, numbers, likeness, likeness)
     values = compute_features(given, ["feedback"])["feedback"]
     # Distances to rows 0 to 4: the sum of 2 is 6 over four others, of 49, the 50th, 235 over five.
@@ -116,7 +136,7 @@ def test_what_is_measured_beside_the_pool_stays_on_its_scales(signals: Signals) 
     values = compute_features(beside, ["lexical", "cosine", "fused", "price"])
     assert values["lexical"].tolist() == [0.0, 1.0]
     assert values["cosine"] == pytest.approx([-0.5, 0.0])
-    assert values["fused"] == pytest.approx([-0.5 * DENSE_WEIGHT, 1.0])
+    assert values["fused"] == pytest.approx([-0.5 * DENSE_WEIGHT, saturated(floats(1))[0]])
     assert values["price"][0] == pytest.approx(-np.log(2))
     reranked = signals.reranked(CLASSES, head=2)
     best, second = compute_features(reranked)["logit_from_best"][:2]
