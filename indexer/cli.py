@@ -6,6 +6,7 @@ What is heavy is imported where it is used: `daogou --help` and `daogou serve` s
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,8 @@ def index(
             )
             if plan.again:
                 typer.echo(f"Every text would be encoded: {plan.again}.")
+            for line in _harmed(plan.lost, plan.recovered, store):
+                typer.echo(line)
         return
     report = index_catalog(catalog, store, options, Silent() if as_json else Bars())
     if as_json:
@@ -209,16 +212,8 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"Vectors lie in {dense.lists:,} lists, of which a search reads {dense.probes:,}: it "
             f"finds {dense.recall:.3f} of the 100 nearest ({dense.queries} queries)."
         )
-    for part in report.lost:
-        out.print(
-            f"What the snapshot before held of {part} cannot be read and is left out. "
-            f"Give it again: {_gives(part, store)}"
-        )
-    for part, snapshot_id in report.recovered.items():
-        out.print(
-            f"What the snapshot before held of {part} cannot be read: it is that of "
-            f"{snapshot_id} again. Give a newer one: {_gives(part, store)}"
-        )
+    for line in _harmed(report.lost, report.recovered, store):
+        out.print(line)
     if report.rejected:
         reasons = ", ".join(
             f"{reason} {count:,}" for reason, count in report.rejects_by_reason.items()
@@ -227,6 +222,20 @@ def _print_report(report: IndexReport, store: Path) -> None:
             f"Rejected {report.rejected:,} rows ({reasons}); listed in {report.rejects_file}."
         )
     out.print(f'Search it: daogou search "…" --store {store}')
+
+
+def _harmed(lost: Iterable[str], recovered: Mapping[str, str], store: Path) -> Iterator[str]:
+    """What became of parts that were damaged, a line each with its cure."""
+    for part in lost:
+        yield (
+            f"What the snapshot before held of {part} cannot be read and is left out. "
+            f"Give it again: {_gives(part, store)}"
+        )
+    for part, snapshot_id in recovered.items():
+        yield (
+            f"What the snapshot before held of {part} cannot be read: it is that of "
+            f"{snapshot_id} again. Give a newer one: {_gives(part, store)}"
+        )
 
 
 def _gives(part: str, store: Path) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -13,10 +13,13 @@ from typing import TypeVar
 import numpy as np
 
 from engine.errors import CatalogError
+from engine.guide.behaviour import FOLDER as BEHAVIOUR
+from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.models.encoder import load_encoder
 from engine.store import SnapshotStore
 from engine.text import passage
 from indexer.build import IndexOptions, entries_of
+from indexer.carried import PAST_QUERIES, Carried
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.checkpoint import Checkpoint
@@ -40,6 +43,10 @@ class Plan:
     """That encoding would take, by a sample of the texts."""
     again: str = ""
     """Why texts that are as they were would be encoded again; empty where they would not."""
+    lost: tuple[str, ...] = ()
+    """Parts that no catalog holds and that no snapshot has whole: they would be left out."""
+    recovered: Mapping[str, str] = field(default_factory=dict)
+    """Parts that the snapshot before holds damaged, and the older one that would give each."""
 
 
 def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -> Plan:
@@ -73,7 +80,10 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
     changes = Changes(added=products) if before is None else before.total()
     changes.encoded, changes.taken_up = texts.to_encode, texts.taken_up
     seconds = _seconds(options, texts.sample, texts.to_encode)
-    return Plan(products, rejected, changes, seconds, again)
+    carried = Carried(SnapshotStore(store))
+    carried.look(BEHAVIOUR, EVIDENCE, *(() if options.past_queries else (PAST_QUERIES,)))
+    lost, recovered = tuple(carried.lost), carried.recovered
+    return Plan(products, rejected, changes, seconds, again, lost, recovered)
 
 
 class _Texts:

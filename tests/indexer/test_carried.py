@@ -15,6 +15,7 @@ from engine.manifest import MANIFEST, read_manifest, write_manifest
 from engine.retrieval.suggestions import read_asked
 from engine.store import SnapshotStore
 from indexer.build import IndexOptions, IndexReport, index_catalog
+from indexer.plan import plan_index
 from tests.shop import write_catalog
 
 BARE = IndexOptions(reranker=None, ranking=None)
@@ -97,6 +98,8 @@ def test_a_part_alone_that_is_damaged_or_gone_is_that_of_an_older_snapshot(
 ) -> None:
     older, _ = shop.ids()
     (shop.current() / "behaviour" / "numbers").unlink()
+    plan = plan_index(write_catalog(shop.folder.parent / "catalog.jsonl"), shop.folder, BARE)
+    assert (plan.lost, plan.recovered) == ((), {"behaviour": older})
     report = index(shop)
     assert held(report.folder) == KEPT
     assert read_asked(report.folder / "suggest") == {"desk mug for tent": 5}
@@ -108,11 +111,14 @@ def test_where_none_has_it_whole_that_is_said(shop: SnapshotStore) -> None:
         (shop.path(name) / MANIFEST).write_text("{}", encoding="utf-8")
     catalog = write_catalog(shop.folder.parent / "catalog.jsonl")
     command = ["index", str(catalog), "--store", str(shop.folder), "--no-reranker"]
+    warned = CliRunner().invoke(app, [*command, "--dry-run"], catch_exceptions=False).stdout
     said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
     for part, gives in (
         ("past-queries", "index CATALOG"), ("behaviour", "publish"), ("evidence", "publish"),
     ):  # fmt: skip
-        assert f"What the snapshot before held of {part} cannot be read and is left out." in said
+        for printed in (warned, said):
+            lost = f"What the snapshot before held of {part} cannot be read and is left out."
+            assert lost in printed
         assert f"daogou {gives} --store {shop.folder} --{part} PATH" in said
     assert held(shop.current()) == {}
     again = index(shop)
