@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("engine", "indexer", "api")
 
-PEER = "indexer/evaluate/peer.py"
+PEER = "indexer/evaluate/peer"
 """What a user would write without us, to be measured against: it owns nothing."""
 
 OWNERS: dict[str, tuple[str, ...]] = {

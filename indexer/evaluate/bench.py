@@ -7,6 +7,7 @@ same weights: the peer has those of the snapshot, in full precision.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -31,10 +32,14 @@ from engine.types import Stage
 from indexer.evaluate.judgments import JudgedQueries
 from indexer.evaluate.load import Answers, Server, ask, closed_loop, open_loop, serving
 from indexer.evaluate.metrics import FULL_CATALOG, per_query
+from indexer.evaluate.peer_serving import PRODUCTS
 from indexer.evaluate.statistics import bootstrap
 
 PEER, RERANKED, FUSED = "peer", "daogou", "daogou, fused"
 """What is measured: the peer, daogou with its reranker, and without."""
+
+KEYWORD = "bm25s"
+"""And keyword search alone, where that library is installed."""
 
 _UNHURRIED = {"DAOGOU_CACHE": "0", "DAOGOU_TIMEOUT_MS": "60000", "DAOGOU_QUEUE": "10000"}
 """By the protocol: no result cache, no deadline, nothing degraded, nothing refused."""
@@ -113,7 +118,7 @@ class BenchReport:
                 pairs = zip(self.saturation(subject), self.saturation(PEER), strict=True)
                 found[name] = Figure.of([ours / theirs for ours, theirs in pairs])
         if self.index:
-            (own,) = self.index.keys() - {PEER}
+            (own,) = self.index.keys() - {PEER, KEYWORD}
             pairs = zip(self.index[own], self.index[PEER], strict=True)
             found["index"] = Figure.of([ours / theirs for ours, theirs in pairs])
         return found
@@ -160,6 +165,7 @@ class Bench:
         self._judged = judged
         self._say = say
         self._reranks = "reranker" in self._manifest.models
+        self._keyword = importlib.util.find_spec("bm25s") is not None
         self.report = BenchReport(self._manifest.id, self._manifest.products, usable_cores())
 
     def run(self) -> BenchReport:
@@ -187,6 +193,9 @@ class Bench:
         peer = [sys.executable, "-m", "indexer.evaluate.peer", "serve"]
         peer += ["--index", str(self._work / "index"), "--models", str(self._work / "models")]
         commands: dict[str, tuple[list[str], dict[str, str]]] = {PEER: (peer, {})}
+        if self._keyword:
+            keyword = [sys.executable, "-m", "indexer.evaluate.peer_keyword", "serve", "--index"]
+            commands[KEYWORD] = ([*keyword, str(self._work / KEYWORD)], {})
         if self._reranks:
             commands[RERANKED] = (serve, {**_UNHURRIED, "DAOGOU_RERANK": "true"})
         commands[FUSED] = (serve, {**_UNHURRIED, "DAOGOU_RERANK": "false"})
@@ -203,10 +212,15 @@ class Bench:
                 models.mkdir(parents=True, exist_ok=True)
                 served = self._snapshot / "models"
                 restore(kind, models / kind, served / kind, served / "encoder")
-        if not (self._work / "index" / "products.jsonl").is_file():
+        products = self._work / PRODUCTS
+        if not products.is_file():
+            self._write_products(products, self._manifest.products)
+        if not (self._work / "index" / PRODUCTS).is_file():
             self._say(f"the peer indexes {self._manifest.products:,} products")
-            self._write_products(self._work / "products.jsonl", self._manifest.products)
-            self._index_peer(self._work / "products.jsonl", self._work / "index")
+            self._index_peer(products, self._work / "index")
+        if self._keyword and not (self._work / KEYWORD / PRODUCTS).is_file():
+            self._say(f"{KEYWORD} indexes them")
+            self._index_keyword(products, self._work / KEYWORD)
 
     def _write_products(self, path: Path, count: int) -> int:
         """The first products of the snapshot as JSON Lines; returns how many."""
@@ -225,6 +239,10 @@ class Bench:
         command = [sys.executable, "-m", "indexer.evaluate.peer", "index", "--models", models]
         _done([*command, "--products", str(products), "--out", str(out)])
 
+    def _index_keyword(self, products: Path, out: Path) -> None:
+        command = [sys.executable, "-m", "indexer.evaluate.peer_keyword", "index"]
+        _done([*command, "--products", str(products), "--out", str(out)])
+
     def _index_ours(self, products: Path, out: Path) -> None:
         models = self._snapshot / "models"
         command = [sys.executable, "-m", "daogou", "index", str(products), "--store", str(out)]
@@ -238,7 +256,10 @@ class Bench:
         count = self._write_products(products, self._options.products)
         for number in range(self._options.rounds):
             ours = RERANKED if self._reranks else FUSED
-            for subject, work in ((PEER, self._index_peer), (ours, self._index_ours)):
+            subjects = [(PEER, self._index_peer), (ours, self._index_ours)]
+            if self._keyword:
+                subjects.append((KEYWORD, self._index_keyword))
+            for subject, work in subjects:
                 with _gone(self._work / f"indexed-{number}") as out:
                     began = time.perf_counter()
                     work(products, out)
@@ -306,6 +327,11 @@ class Bench:
         subjects: dict[str, Callable[[str], object]] = {
             PEER: lambda text: pipeline.search(text, 10)
         }
+        if self._keyword:
+            from indexer.evaluate.peer_keyword import KeywordPipeline  # noqa: PLC0415 - optional
+
+            keyword = KeywordPipeline(self._work / KEYWORD)
+            subjects[KEYWORD] = lambda text: keyword.search(text, 10)
         if self._reranks:
             subjects[RERANKED] = lambda text: engine.search(text, stage=Stage.RERANKED)
         subjects[FUSED] = lambda text: engine.search(text, stage=Stage.FUSED)

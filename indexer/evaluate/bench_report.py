@@ -17,12 +17,12 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
-from indexer.evaluate.bench import FUSED, PEER, RERANKED, BenchReport, Figure
+from indexer.evaluate.bench import FUSED, KEYWORD, PEER, RERANKED, BenchReport, Figure
 from indexer.evaluate.figure import FAINT, STYLE, save
 from indexer.evaluate.load import Answers
 
-_COLOR = {PEER: FAINT, RERANKED: "#D55E00", FUSED: "#0072B2"}
-_MARKER = {PEER: "s", RERANKED: "D", FUSED: "o"}
+_COLOR = {PEER: FAINT, KEYWORD: FAINT, RERANKED: "#D55E00", FUSED: "#0072B2"}
+_MARKER = {PEER: "s", KEYWORD: "^", RERANKED: "D", FUSED: "o"}
 
 
 def bench_to_json(report: BenchReport) -> dict[str, Any]:
@@ -123,7 +123,7 @@ _POINTS = ("p50", "p95", "p99")
 def _pairs(report: BenchReport) -> list[tuple[str, str]]:
     """Whose quality is compared with whose."""
     asked = report.quality
-    pairs = [(RERANKED, FUSED), (RERANKED, PEER), (FUSED, PEER)]
+    pairs = [(RERANKED, FUSED), (RERANKED, PEER), (FUSED, PEER), (FUSED, KEYWORD)]
     return [pair for pair in pairs if pair[0] in asked and pair[1] in asked]
 
 

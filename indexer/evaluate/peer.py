@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-import uvicorn
-from fastapi import FastAPI
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from tokenizers import Encoding, Tokenizer
@@ -33,6 +29,7 @@ from engine.models.tokenizer import cutting
 from engine.retrieval.features import GAINS
 from engine.text import passage
 from engine.types import Product
+from indexer.evaluate.peer_serving import PRODUCTS, read_lines, serve
 from indexer.train.crossencoder import HEAD_FILE, load
 
 MAX_LENGTH = 128
@@ -48,8 +45,7 @@ class Pipeline:
     def __init__(self, index: Path, models: Path) -> None:
         self._encoder = _encoder(models)
         self._index = faiss.read_index(str(index / "vectors.faiss"))
-        lines = (index / "products.jsonl").read_text(encoding="utf-8").splitlines()
-        self._products = [json.loads(line) for line in lines]
+        self._products = [json.loads(line) for line in read_lines(index / PRODUCTS)]
         self._passages = [passage(Product.from_dict(product)) for product in self._products]
         self._reranks = (models / RERANKER / HEAD_FILE).is_file()
         if self._reranks:
@@ -105,29 +101,13 @@ def _encoder(models: Path) -> SentenceTransformer:
 def build(products: Path, models: Path, out: Path) -> None:
     """Encode the products of a JSON Lines file and write the index."""
     out.mkdir(parents=True, exist_ok=True)
-    lines = products.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(products)
     texts = [passage(Product.from_dict(json.loads(line))) for line in lines]
     vectors = _encoder(models).encode(texts, batch_size=BATCH, normalize_embeddings=True)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     faiss.write_index(index, str(out / "vectors.faiss"))
-    (out / "products.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def serve(index: Path, models: Path) -> None:
-    """Answer `GET /v1/search?q=…&k=…` on a free port, printed once it can."""
-    pipeline = Pipeline(index, models)
-    app = FastAPI()
-
-    @app.get("/v1/search")
-    def search(q: str, k: int = 10) -> dict[str, Any]:
-        return {"hits": pipeline.search(q, k)}
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    sys.stdout.write(f"ready at http://127.0.0.1:{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
-    server.run(sockets=[listener])
+    (out / PRODUCTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -142,7 +122,7 @@ def main() -> None:
     if given.what == "index":
         build(given.products, given.models, given.out)
     else:
-        serve(given.index, given.models)
+        serve(Pipeline(given.index, given.models))
 
 
 if __name__ == "__main__":

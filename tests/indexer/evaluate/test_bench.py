@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
 from indexer.build import IndexOptions, index_catalog
-from indexer.evaluate.bench import FUSED, PEER, RERANKED, BenchReport
+from indexer.evaluate.bench import FUSED, KEYWORD, PEER, RERANKED, BenchReport
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
@@ -120,7 +120,8 @@ def test_a_whole_run_on_tiny_models(tmp_path: Path) -> None:
     found = json.loads(ran.stdout)
     assert set(found["ratios"]) == {"search", "search_fused"}
     assert all(ratio > 0 for ratio in found["ratios"].values())
-    assert set(found["ndcg@10"]) == {PEER, RERANKED, FUSED}
+    assert set(found["ndcg@10"]) == {PEER, KEYWORD, RERANKED, FUSED}
+    assert found["ndcg@10"][KEYWORD] == 1.0
     assert found["ndcg@10"][FUSED] == 1.0
     assert found["overload"]["failed"] == 0
     assert (tmp_path / "bench.png").stat().st_size > 1_000
