@@ -24,6 +24,12 @@ with without no not but so which while when who has have had can do does than ju
 _BOUNDARIES = STOPWORDS | set(_LINKS.split())
 """Words that end the list of what is not there."""
 
+_SENTENCE = """
+i we he she am were did would could should shall must may might
+"""
+_SUBJECTS = set(_SENTENCE.split())
+"""Further words that "not" stands behind in a sentence."""
+
 _WORD = r"[^\W\d_][\w'&/-]*"
 _SAID = re.compile(
     r"\b(?:without|w/o|no|non|not|(?:does not|doesn't|do not|don't) (?:include|contain|have|need)"
@@ -31,9 +37,10 @@ _SAID = re.compile(
     rf"(?: any| a| an| the)?[\s:-]+({_WORD}(?: {_WORD}){{0,2}})"
 )
 _SUFFIXED = re.compile(r"\b([^\W\d_]{3,})(?:[- ]free|less)\b")
-DENIALS = ("without", "w/o")
-"""Words by which a query excludes what follows."""
-_ASKED = re.compile(rf"\b(?:{'|'.join(DENIALS)})(?= |$)")
+_SURE, _UNSURE = ("without", "w/o"), ("no", "not")
+DENIALS = (*_SURE, *_UNSURE)
+"""Words by which a query excludes what follows; the last two may also be part of a slogan."""
+_ASKED = re.compile(rf"(?<![^ ])(?:{'|'.join(DENIALS)})(?= |$)")
 
 
 def _terms(words: str) -> list[str]:
@@ -55,6 +62,12 @@ def absent(text: str) -> list[str]:
     return [MARK + term for term in found]
 
 
+def _is_sentence(before: str) -> bool:
+    """Whether what stands before "not" has it deny a verb: "do not disturb", "it's not a drill"."""
+    last = before.rsplit(maxsplit=1)[-1]
+    return last in _BOUNDARIES or last in _SUBJECTS or "'" in last
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A query, parted into what is wished for and what is not."""
@@ -66,30 +79,33 @@ class Request:
 
 
 def read_request(query: str, known: Callable[[str], bool]) -> Request:
-    """What a shopper wishes for, and what they exclude by "without" or "w/o".
+    """What a shopper wishes for, and what they exclude by "without", "w/o", "no" or "not".
 
-    "Not" and "no" stay words: "watch the game not your phone" is a slogan as often as a wish. What
-    follows "without" is excluded up to a function word, its second word and later ones only where
-    `known` says that some product does without them, so that in "listen without prejudice shirt"
-    the shirt is still wanted.
+    What follows is excluded up to a function word, words beyond the first after "without" only
+    where `known` says that some product does without them, so that in "listen without prejudice
+    shirt" the shirt is still wanted. After "no" and "not" that goes for the first as well, and no
+    verb is denied: "pugs not drugs" is a slogan unless the shop has pugs that say so, which are
+    then found by it.
 
     Args:
         query: as typed.
         known: whether a marked term occurs in the catalog.
     """
     folded = fold(query)
-    cue = _ASKED.search(folded)
-    if cue is None or not analyze(folded[: cue.start()]):
-        return Request(query)
-    excluded: list[str] = []
-    rest = folded[cue.end() :].split()
-    while rest:
-        terms = analyze(rest[0])
-        ends = terms and terms[0] in _BOUNDARIES
-        if ends or (excluded and terms and not all(known(MARK + term) for term in terms)):
-            break
-        excluded += terms
-        rest = rest[1:]
-    if not excluded:
-        return Request(query)
-    return Request(" ".join([folded[: cue.start()].strip(), *rest]), tuple(excluded))
+    for cue in _ASKED.finditer(folded):
+        wanted = folded[: cue.start()].strip()
+        if not analyze(wanted) or (cue[0] in _UNSURE and _is_sentence(wanted)):
+            continue
+        excluded: list[str] = []
+        rest = folded[cue.end() :].split()
+        while rest:
+            terms = analyze(rest[0])
+            asks = bool(excluded) or cue[0] in _UNSURE
+            ends = terms and terms[0] in _BOUNDARIES
+            if ends or (asks and terms and not all(known(MARK + term) for term in terms)):
+                break
+            excluded += terms
+            rest = rest[1:]
+        if excluded:
+            return Request(" ".join([wanted, *rest]), tuple(excluded))
+    return Request(query)

@@ -96,6 +96,15 @@ class LexicalRetriever(Protocol):
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 where nothing matches; (len(rows),)."""
 
+    def refused(self, query: str, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have what the query excludes, and do not say that they do without.
+
+        Of words that are excluded together a product has to have all; shape (len(rows),).
+        """
+
+    def refused_altered(self, query: str, altered: Sequence[Product]) -> NDArray[np.bool_]:
+        """The same of products with these texts; shape (len(altered),)."""
+
     def score_altered(
         self, query: str, row: int, product: Product, altered: Sequence[Product]
     ) -> Scores:

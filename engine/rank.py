@@ -17,13 +17,13 @@ from engine.errors import OutOfTimeError, StageUnavailableError
 from engine.pace import Pace
 from engine.protocols import PassageReranker, Reranker
 from engine.retrieval.features import (
+    FUSION,
     Column,
     Signals,
     compute_features,
     compute_statistics,
     make_pool,
 )
-from engine.retrieval.fusion import DENSE_WEIGHT
 from engine.retrieval.ranking import Ranker, reads_reranker
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -89,7 +89,8 @@ class CandidateRanker:
         """Candidates with both their scores, (n,) each, as a query's pool."""
         terms = len({term for term in analyze(text) if term not in STOPWORDS})
         pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, terms=terms, words=words)
-        return Signals(rows, keyword, cosine, pool, *self._measures)
+        refused = self._snapshot.lexical.refused(text, rows)
+        return Signals(rows, keyword, cosine, pool, *self._measures, refused=refused)
 
     def rerank(
         self, answers: Sequence[Answer], depth: int | None, *, deadline: float | None = None
@@ -151,9 +152,8 @@ class CandidateRanker:
             features = compute_features(signals, ranker.features)
             return features, ranker.parts(features)
         if stage is Stage.FUSED:
-            features = compute_features(signals, ("words", "meaning"))
-            weighed = DENSE_WEIGHT * features["meaning"]
-            return features, {"words": features["words"], "meaning": weighed}
+            features = compute_features(signals, FUSION)
+            return features, {name: each * features[name] for name, each in FUSION.items()}
         if stage is Stage.RERANKED:
             features = compute_features(signals, ("gain",))
         elif stage is Stage.LEXICAL:
@@ -215,12 +215,14 @@ class CandidateRanker:
         inside = np.isin(rows, pool.rows)
         places = np.searchsorted(pool.rows, rows[inside])
         keyword[inside], cosine[inside] = pool.keyword[places], pool.cosine[places]
+        text = answer.query.text
         if not inside.all():
-            text, others = answer.query.text, rows[~inside]
+            others = rows[~inside]
             keyword[~inside] = self._snapshot.lexical.score(text, others)
             (vector,) = self._snapshot.encoder.encode_queries([text])
             cosine[~inside] = self._snapshot.dense.score(vector, others)
-        return Signals(rows, keyword, cosine, pool.pool, *self._measures)
+        refused = self._snapshot.lexical.refused(text, rows)
+        return Signals(rows, keyword, cosine, pool.pool, *self._measures, refused=refused)
 
     def _classify(
         self, answers: Sequence[Answer], wanted: Sequence[Rows]

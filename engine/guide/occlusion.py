@@ -172,11 +172,13 @@ class Occlusion:
             alike: Scores = vectors @ mean
             return alike
 
-        keyword = self._snapshot.lexical.score_altered(answer.query.text, *given)
+        text = answer.query.text
+        keyword = self._snapshot.lexical.score_altered(text, *given)
         return Signals(
             rows, keyword, vectors @ answer.vector, pool.pool, pool.numbers, likeness,
             pool.nearness, classes,
             reference=None if answer.head is None else answer.head.odds,
+            refused=self._snapshot.lexical.refused_altered(text, given.altered),
         )  # fmt: skip
 
     def _encode(self, texts: Sequence[str], known: Mapping[str, NDArray[np.float32]]) -> Vectors:

@@ -17,6 +17,7 @@ from engine.arrays import places_in
 from engine.retrieval.fusion import (
     DENSE_WEIGHT,
     HEAD,
+    REFUSED_WEIGHT,
     dense_weight,
     from_best,
     fuse,
@@ -34,6 +35,13 @@ FEEDBACK = 5
 """How many of the best by untuned fusion the others' vectors are compared with."""
 SHELF_FEEDBACK = 10
 """How many of them the others' shelves are compared with."""
+
+FUSION: Mapping[str, np.float32] = {
+    "words": np.float32(1),
+    "meaning": DENSE_WEIGHT,
+    "refused": -REFUSED_WEIGHT,
+}
+"""The untuned fusion as a weighted sum of features."""
 
 _GRADES = np.arange(4, dtype=np.float32)
 _ODDS = np.array([-1.0, -0.33, 0.33, 1.0], dtype=np.float32)
@@ -91,6 +99,8 @@ class Signals:
     """How many, from the first on, were reranked to be shown: those set the scale."""
     reference: Column | None = None
     """The odds of those that set it, where they are others than these candidates."""
+    refused: NDArray[np.bool_] | None = None
+    """Which have what the query excludes, (n,); None where it excludes nothing."""
 
     def reranked(self, probabilities: NDArray[np.float32], *, head: int) -> Signals:
         """The same with the reranker's class probabilities, shape (n, 4)."""
@@ -171,6 +181,22 @@ def _meaning(signals: Signals) -> Column:
     return trust * from_best(signals.cosine, signals.pool.cosine)
 
 
+def _refused(signals: Signals) -> Column:
+    """1 for what has what the query excludes, 0 for the others."""
+    if signals.refused is None:
+        return np.zeros(len(signals.rows), dtype=np.float32)
+    return np.asarray(signals.refused, dtype=np.float32)
+
+
+def _fused(signals: Signals) -> Column:
+    """The score of the untuned fusion."""
+    parts = (_words(signals), _meaning(signals), _refused(signals))
+    score = np.zeros(len(signals.rows), dtype=np.float32)
+    for part, weight in zip(parts, FUSION.values(), strict=True):
+        score += weight * part
+    return score
+
+
 def _by_row(values: NDArray[np.float32], weights: Column) -> Column:
     """A sum by row: a matrix product would round a row by its place among the others."""
     summed: Column = (values * weights).sum(axis=1)
@@ -202,7 +228,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature("cosine_raw", lambda s: s.cosine),
     Feature("words", _words),
     Feature("meaning", _meaning),
-    Feature("fused", lambda s: _words(s) + DENSE_WEIGHT * _meaning(s)),
+    Feature("refused", _refused),
+    Feature("fused", _fused),
     Feature("feedback", lambda s: s.feedback),
     Feature("shelf", lambda s: s.shelf),
     Feature("gain", lambda s: _by_row(s.classes, GAINS), reranked=True),

@@ -31,6 +31,9 @@ UNKNOWN, KNOWN = 0.45, 0.6
 """Best cosines between which it comes to know them. An encoder whose cosines lie higher than those
 of the one that ships is trusted with any words."""
 
+REFUSED_WEIGHT = np.float32(0.8)
+"""What a product loses that has what the query excludes, in units of the head."""
+
 SATURATION = np.float32(2.0)
 """Keyword distance, in units of the head, that none goes beyond."""
 

@@ -25,7 +25,7 @@ from tantivy import Query as Clause
 
 from engine.analysis import ANALYZER, STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
-from engine.exclusion import EXCLUSION, MARK, absent, read_request
+from engine.exclusion import EXCLUSION, MARK, Request, absent, read_request
 from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
 
 _WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
@@ -214,6 +214,38 @@ class LexicalIndex:
             scores[np.searchsorted(distinct, found.rows)] = found.scores
         return scores[places]
 
+    def refused(self, query: str, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have what the query excludes, and do not say that they do without.
+
+        Of words that are excluded together a product has to have all; shape (len(rows),).
+        """
+        excluded = self._request(query).excluded
+        found = np.full(len(rows), bool(excluded) and len(rows) > 0)
+        for term in dict.fromkeys(excluded):
+            if found.any():
+                found[found] &= self._has(term, rows[found])
+        for term in dict.fromkeys(excluded):
+            if found.any():
+                found[found] &= ~self._has(MARK + term, rows[found])
+        return found
+
+    def refused_altered(self, query: str, altered: Sequence[Product]) -> NDArray[np.bool_]:
+        """The same of products with these texts; shape (len(altered),)."""
+        excluded = set(self._request(query).excluded)
+        if not excluded:
+            return np.zeros(len(altered), dtype=np.bool_)
+        marked = {MARK + term for term in excluded}
+        read = lru_cache(maxsize=None)(_both_of)  # most texts are the same in all
+        bags = (set(_bag(other, read)) for other in altered)
+        return np.array(
+            [excluded <= bag and marked.isdisjoint(bag) for bag in bags], dtype=np.bool_
+        )
+
+    def _has(self, term: str, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have a term."""
+        clause = Clause.term_query(self._schema, _TEXT, term, "basic")
+        return np.isin(rows, self._within(clause, np.unique(rows)).rows)
+
     def score_altered(
         self, query: str, row: int, product: Product, altered: Sequence[Product]
     ) -> Scores:
@@ -270,12 +302,16 @@ class LexicalIndex:
         ]
         return Clause.boolean_query([(Occur.Should, each) for each in clauses]) if clauses else None
 
+    def _request(self, query: str) -> Request:
+        """What the query wishes for and what it excludes."""
+        return read_request(query, lambda term: self._searcher.doc_freq(_TEXT, term) > 0)
+
     def _terms(self, query: str) -> list[str]:
         """The distinct terms to look for: no function words beside others, at most 64.
 
         What the query excludes is looked for as what products say they do without.
         """
-        request = read_request(query, lambda term: self._searcher.doc_freq(_TEXT, term) > 0)
+        request = self._request(query)
         terms = list(dict.fromkeys(analyze(request.wanted)))
         terms = [term for term in terms if term not in STOPWORDS] or terms
         terms += [MARK + term for term in dict.fromkeys(request.excluded)]

@@ -54,6 +54,7 @@ __all__ = ["Example", "fit_cutoff", "fit_ranking", "train_ranking"]
 FORMS = {"auto": ("linear", "lambdamart"), "linear": ("linear",), "lambdamart": ("lambdamart",)}
 UNTUNED = {Stage.FUSED: "fused", Stage.RERANKED: "gain"}
 """The feature that orders a stage where no ranking was learned."""
+_ALWAYS = "refused"  # a feature that counts though no judged query excluded anything
 _LEAST_QUERIES = 20  # fewer judged queries say nothing that lasts
 _TREES = "trees-{stage}.txt"
 _READS = {Stage.FUSED: False, Stage.RERANKED: True}
@@ -276,6 +277,8 @@ class _Fit:
         ]
         wanted = wanted or [UNTUNED[stage]]
         names = varying(examples, wanted)
+        if names and _ALWAYS in wanted and _ALWAYS not in names:
+            names = (*names, _ALWAYS)  # queries that exclude something will come
         if not names:
             raise TrainingError(
                 f"none of the features {', '.join(wanted)} tells the candidates of "

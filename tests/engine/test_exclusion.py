@@ -39,6 +39,9 @@ def nothing(_: str) -> bool:
         ("Wine Glasses w/o stem", "wine glasses", ("stem",)),
         ("lights without wiring with switch", "lights with switch", ("wire",)),
         ("chair covers without arms for kids", "chair covers for kids", ("arm",)),
+        ("baby monitor no wifi", "baby monitor", ("wifi",)),
+        ("laundry soap NOT detergent", "laundry soap", ("deterg",)),
+        ("do not disturb sign without string", "do not disturb sign", ("string",)),
     ],
 )
 def test_what_a_query_excludes(query: str, wanted: str, excluded: tuple[str, ...]) -> None:
@@ -51,6 +54,9 @@ def test_what_a_query_excludes(query: str, wanted: str, excluded: tuple[str, ...
         "wine glasses",
         "watch the game not your phone",  # a slogan
         "no country for old men",
+        "do not disturb sign",  # "not" denies a verb
+        "we're not really strangers",
+        "they were not divided dvd",
         "without a trace",  # nothing is wished for before it
         "dress without",
         "with or without you",  # function words
@@ -65,6 +71,14 @@ def test_later_words_are_excluded_only_if_some_product_does_without_them() -> No
     query = "listen without prejudice shirt"
     assert read_request(query, nothing) == Request("listen shirt", ("prejudic",))
     assert read_request("tortillas without soybean oil", everything).excluded == ("soybean", "oil")
+
+
+def test_no_and_not_exclude_only_what_some_product_does_without() -> None:
+    for query in ("pugs not drugs", "baby monitor no wifi", "n95 not kn95 masks"):
+        assert read_request(query, nothing) == Request(query)
+    few = {"¬leather"}
+    found = read_request("sofa no leather cushions without zip", few.__contains__)
+    assert found == Request("sofa cushions without zip", ("leather",))
 
 
 @given(st.text())

@@ -377,3 +377,20 @@ def test_what_a_query_excludes_counts_for_products_that_do_without_it(tmp_path: 
     index = built(tmp_path, products)
     assert ids(index, products, "wine glasses without stem", 3)[0] == "stemless"
     assert ids(index, products, "wine glasses with stem", 3)[0] == "stems"
+    rows = np.array([2, 0, 1, 0])
+    assert index.refused("wine glasses without stem", rows).tolist() == [False, True, False, True]
+    assert not index.refused("wine glasses", rows).any()
+    assert index.refused("wine glasses without stem", rows[:0]).tolist() == []
+
+
+def test_a_product_is_refused_for_all_that_is_excluded_together(tmp_path: Path) -> None:
+    products = [
+        Product("soy", "Tortillas with soybean oil"),
+        Product("olive", "Tortillas with olive oil"),
+        Product("none", "Tortillas", description="No soybean oil. Soybean oil is not for us"),
+    ]
+    index = built(tmp_path, products)
+    query, rows = "tortillas without soybean oil", np.arange(3)
+    assert index.refused(query, rows).tolist() == [True, False, False]
+    assert index.refused_altered(query, products).tolist() == [True, False, False]
+    assert not index.refused_altered("tortillas", products).any()

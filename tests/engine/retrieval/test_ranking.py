@@ -22,6 +22,7 @@ from engine.retrieval.features import (
 )
 from engine.retrieval.fusion import (
     DENSE_WEIGHT,
+    REFUSED_WEIGHT,
     SHORT_WEIGHT,
     dense_weight,
     from_best,
@@ -102,6 +103,15 @@ def test_of_a_lone_word_the_meaning_counts_more(signals: Signals) -> None:
     assert values["meaning"] == pytest.approx(SHORT_WEIGHT / DENSE_WEIGHT * values["cosine"])
     whole = fuse(signals.keyword, signals.cosine, SHORT_WEIGHT)
     assert values["fused"] == pytest.approx(whole)
+
+
+def test_what_the_query_excludes_takes_off(signals: Signals) -> None:
+    refused = np.array([True, False, False, True])
+    values = compute_features(replace(signals, refused=refused), ["refused", "fused"])
+    assert values["refused"].tolist() == [1.0, 0.0, 0.0, 1.0]
+    before = compute_features(signals, ["refused", "fused"])
+    assert not before["refused"].any()
+    assert before["fused"] - values["fused"] == pytest.approx(REFUSED_WEIGHT * values["refused"])
 
 
 def test_feedback_is_likeness_to_the_best_of_untuned_fusion() -> None:

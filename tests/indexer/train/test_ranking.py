@@ -262,6 +262,9 @@ def test_without_a_reranker_the_fusion_alone_is_fitted(
     assert set(report.stages) == {Stage.FUSED}
     assert report.info.fitted_on.reranker is None
     assert report.stages[Stage.FUSED].cutoff is None
+    linear = report.info.stages[Stage.FUSED].linear
+    assert linear is not None  # no judged query excludes anything, and those to come may
+    assert linear.parts({name: np.ones(1) for name in linear.names})["refused"] < 0
 
 
 def test_held_out_probabilities_stand_for_the_rerankers(
