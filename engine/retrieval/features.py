@@ -17,6 +17,7 @@ from engine.arrays import places_in
 from engine.retrieval.fusion import (
     DENSE_WEIGHT,
     HEAD,
+    LEAST_COSINE,
     REFUSED_WEIGHT,
     dense_weight,
     from_best,
@@ -178,7 +179,7 @@ def _words(signals: Signals) -> Column:
 def _meaning(signals: Signals) -> Column:
     """What it adds for the cosine, in units of `DENSE_WEIGHT`."""
     trust = signals.pool.weight / DENSE_WEIGHT
-    return trust * from_best(signals.cosine, signals.pool.cosine)
+    return trust * from_best(signals.cosine, signals.pool.cosine, least=LEAST_COSINE)
 
 
 def _refused(signals: Signals) -> Column:

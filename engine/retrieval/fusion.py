@@ -41,11 +41,17 @@ HEAD = 50
 """Places whose spread sets the unit."""
 
 
-def from_best(scores: Scores, among: Scores | None = None) -> Scores:
+LEAST_COSINE = 0.2
+"""The unit of cosines is no less where a list is shorter than `HEAD`: what a filter left of two
+products may differ by nothing."""
+
+
+def from_best(scores: Scores, among: Scores | None = None, *, least: float = 0.0) -> Scores:
     """Scores as distances below the best: 0 for the best, about -1 at place `HEAD`. Shape kept.
 
     All 0 where the head does not differ: such a list has no opinion. With `among`, shape (any,),
-    best and unit are those of that list.
+    best and unit are those of that list; where it is shorter than `HEAD`, the unit is at least
+    `least`.
     """
     among = scores if among is None else among
     if not len(among):
@@ -53,6 +59,8 @@ def from_best(scores: Scores, among: Scores | None = None) -> Scores:
     best = among.max()
     place = min(HEAD, len(among)) - 1
     spread = best - np.partition(among, len(among) - 1 - place)[len(among) - 1 - place]
+    if len(among) < HEAD:
+        spread = max(spread, np.float32(least))
     if spread < 1e-6:
         return np.zeros_like(scores)
     distances: Scores = (scores - best) / spread
@@ -87,5 +95,6 @@ def fuse(lexical: Scores, dense: Scores, weight: np.float32 = DENSE_WEIGHT) -> S
 
     `weight` is what `dense_weight` says of the query.
     """
-    fused: Scores = saturated(from_best(lexical)) + weight * from_best(dense)
+    near = from_best(dense, least=LEAST_COSINE)
+    fused: Scores = saturated(from_best(lexical)) + weight * near
     return fused

@@ -12,6 +12,7 @@ from engine.retrieval.fusion import (
     DENSE_WEIGHT,
     HEAD,
     KNOWN,
+    LEAST_COSINE,
     SATURATION,
     SHORT,
     SHORT_WEIGHT,
@@ -59,6 +60,17 @@ def test_keyword_and_cosine_are_weighed() -> None:
     off = -1 / np.sqrt(1 + 1 / SATURATION**2)
     assert fuse(scores(4, 0), scores(0, 1)) == pytest.approx([-DENSE_WEIGHT, off])
     assert fuse(scores(4, 0), scores(0, 1), np.float32(2)) == pytest.approx([-2, off])
+
+
+def test_what_little_a_short_list_differs_by_is_no_whole_unit() -> None:
+    assert from_best(scores(0.57, 0.53)).tolist() == [0.0, -1.0]
+    close = from_best(scores(0.57, 0.53), least=LEAST_COSINE)
+    assert close == pytest.approx([0.0, -0.04 / LEAST_COSINE], rel=1e-3)
+    long = np.linspace(0.6, 0.58, HEAD, dtype=np.float32)
+    assert from_best(long, least=LEAST_COSINE)[-1] == pytest.approx(-1.0)
+    # A filter left two products: the one that has the word is before the one a little nearer.
+    keyword, cosine = scores(2.9, 1.8), scores(0.53, 0.57)
+    assert np.argmax(fuse(keyword, cosine, dense_weight(1, cosine))) == 0
 
 
 def test_keyword_distances_saturate() -> None:
