@@ -96,6 +96,9 @@ class LexicalRetriever(Protocol):
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 where nothing matches; (len(rows),)."""
 
+    def excluded(self, query: str) -> tuple[str, ...]:
+        """The terms that a product shall not have: see `engine.exclusion`."""
+
     def refused(self, query: str, rows: Rows) -> NDArray[np.bool_]:
         """Which of these rows have what the query excludes, and do not say that they do without.
 

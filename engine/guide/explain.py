@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.analysis import fold
 from engine.answer import Answer
-from engine.exclusion import DENIALS, MARK, absent, read_request
+from engine.exclusion import DENIALS, MARK, absent
 from engine.guide.evidence import TokenEncoder
 from engine.guide.naming import Case, Key, key_of, name_words
 from engine.guide.occlusion import Blotted, Occlusion, ProductWording
@@ -209,7 +209,7 @@ class Explainer:
     def _ask(self, answer: Answer) -> _Asked:
         """The query's content words."""
         text = answer.query.text
-        excluded = frozenset(read_request(text, lambda _term: False).excluded)
+        excluded = frozenset(self._snapshot.lexical.excluded(text))
         words: dict[Key, str] = {}
         for word in text.split():
             key = key_of(word)

@@ -72,9 +72,8 @@ def saturated(distances: Scores) -> Scores:
 
     A product's is the same to the last bit whatever stands beside it, as a tanh's may not be.
     """
-    squared = np.square(distances / SATURATION)
-    near: Scores = distances / np.sqrt(np.float32(1) + squared)
-    return near
+    bent: Scores = distances / np.sqrt(1 + np.square(distances / SATURATION))
+    return bent
 
 
 def dense_weight(terms: int, dense: Scores) -> np.float32:

@@ -214,24 +214,28 @@ class LexicalIndex:
             scores[np.searchsorted(distinct, found.rows)] = found.scores
         return scores[places]
 
+    def excluded(self, query: str) -> tuple[str, ...]:
+        """The terms that a product shall not have, each once."""
+        return tuple(dict.fromkeys(self._request(query).excluded))
+
     def refused(self, query: str, rows: Rows) -> NDArray[np.bool_]:
         """Which of these rows have what the query excludes, and do not say that they do without.
 
         Of words that are excluded together a product has to have all; shape (len(rows),).
         """
-        excluded = self._request(query).excluded
-        found = np.full(len(rows), bool(excluded) and len(rows) > 0)
-        for term in dict.fromkeys(excluded):
+        excluded = self.excluded(query)
+        found = np.full(len(rows), bool(excluded))
+        for term in excluded:
             if found.any():
                 found[found] &= self._has(term, rows[found])
-        for term in dict.fromkeys(excluded):
+        for term in excluded:
             if found.any():
                 found[found] &= ~self._has(MARK + term, rows[found])
         return found
 
     def refused_altered(self, query: str, altered: Sequence[Product]) -> NDArray[np.bool_]:
         """The same of products with these texts; shape (len(altered),)."""
-        excluded = set(self._request(query).excluded)
+        excluded = set(self.excluded(query))
         if not excluded:
             return np.zeros(len(altered), dtype=np.bool_)
         marked = {MARK + term for term in excluded}

@@ -86,6 +86,9 @@ def test_what_is_refused_is_met_where_the_product_says_so(shop_guide: ShoppingGu
     assert "without buckle" in {one.meets for one in without.named}
     assert without.missing == ()
     assert having.missing == ("without buckle",)
+    (said,) = shop_guide.explain("belt no buckle", ["b2"])  # as some product does without
+    assert said.missing == ("without buckle",)
+    assert said.features["refused"].adds < 0
 
 
 def test_an_explanation_keeps_to_the_filters_and_the_stage(guide: ShoppingGuide) -> None:
