@@ -219,6 +219,11 @@ def _expand(token: str) -> tuple[str, ...]:
 _remembered = lru_cache(maxsize=65_536)(_expand)
 
 
+def count_terms(text: str) -> int:
+    """How many different terms a text has, function words left out."""
+    return len({term for term in analyze(text) if term not in STOPWORDS})
+
+
 def analyze(text: str) -> list[str]:
     """The terms of a text, in order, repeats kept. Never raises, whatever the string holds."""
     return [

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analysis import STOPWORDS, analyze
+from engine.analysis import STOPWORDS, analyze, count_terms
 from engine.answer import Answer, Probabilities
 from engine.errors import OutOfTimeError, StageUnavailableError
 from engine.pace import Pace
@@ -87,7 +87,7 @@ class CandidateRanker:
         self, text: str, rows: Rows, keyword: Scores, cosine: Scores, words: Scores | None = None
     ) -> Signals:
         """Candidates with both their scores, (n,) each, as a query's pool."""
-        terms = len({term for term in analyze(text) if term not in STOPWORDS})
+        terms = count_terms(text)
         pool = make_pool(rows, keyword, cosine, self._snapshot.id_rank, terms=terms, words=words)
         refused = self._snapshot.lexical.refused(text, rows)
         return Signals(rows, keyword, cosine, pool, *self._measures, refused=refused)

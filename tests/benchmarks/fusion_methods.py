@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.retrieval.fusion import DENSE_WEIGHT, from_best, fuse
+from engine.retrieval.fusion import dense_weight, from_best, fuse, saturated
 from engine.types import Ranking, Rows, Scores
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
@@ -28,6 +28,8 @@ class Candidates:
     by_keyword: NDArray[np.bool_]
     """Which of them keyword search brought."""
     by_dense: NDArray[np.bool_]
+    terms: int
+    """Of the query."""
 
 
 Method = Callable[[Candidates, float, NDArray[np.int32]], Scores]
@@ -88,7 +90,7 @@ def _order(rows: Rows, scores: Scores, ids: NDArray[np.int32]) -> NDArray[np.int
 
 
 OURS = "from the best (ours)"
-SHIPPED = f"ours, always {DENSE_WEIGHT:.2g}"
+SHIPPED = "ours, as served"
 
 METHODS: Mapping[str, Method] = {
     "reciprocal rank, k 10": reciprocal_rank(10),
@@ -97,6 +99,8 @@ METHODS: Mapping[str, Method] = {
     "z-score": summed(z_score, z_score),
     "min-max": summed(min_max, min_max),
     "theoretical min-max": summed(from_floor(0.0), from_floor(-1.0)),
-    OURS: summed(from_best, from_best),
-    SHIPPED: lambda found, _weight, _ids: fuse(found.keyword, found.dense),
+    OURS: summed(lambda keyword: saturated(from_best(keyword)), from_best),
+    SHIPPED: lambda found, _weight, _ids: fuse(
+        found.keyword, found.dense, dense_weight(found.terms, found.dense)
+    ),
 }
