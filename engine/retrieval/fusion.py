@@ -40,7 +40,6 @@ SATURATION = np.float32(2.0)
 HEAD = 50
 """Places whose spread sets the unit."""
 
-
 LEAST_COSINE = 0.2
 """The unit of cosines is no less where a list is shorter than `HEAD`: what a filter left of two
 products may differ by nothing."""
