@@ -12,6 +12,7 @@ from indexer.build import index_catalog
 from indexer.train.lists import Candidate, Origin, QueryList
 from indexer.train.mine import (
     BELOW_LAST,
+    MINED_DEPTH,
     exclude,
     hard_negatives,
     held_out,
@@ -189,7 +190,8 @@ class TestHardNegatives:
         (after,) = self._mine(engine, judged("red kettle", kettle_red=3))
         for candidate in after.candidates[1:]:
             stage = Stage(candidate.source)
-            head = engine.search("red kettle", k=30, stage=stage).hits
+            whole = View(ranked=True)  # what does not match is the best negative
+            head = engine.search("red kettle", k=MINED_DEPTH, stage=stage, view=whole).hits
             assert candidate.product_id in {hit.product.id for hit in head}
 
     def test_a_stage_can_be_asked_alone(self, engine: SearchEngine) -> None:
