@@ -40,7 +40,7 @@ _SUFFIXED = re.compile(r"\b([^\W\d_]{3,})(?:[- ]free|less)\b")
 _SURE, _UNSURE = ("without", "w/o"), ("no", "not")
 DENIALS = (*_SURE, *_UNSURE)
 """Words by which a query excludes what follows; the last two may also be part of a slogan."""
-_ASKED = re.compile(rf"(?<![^ ])(?:{'|'.join(DENIALS)})(?= |$)")
+_ASKED = re.compile(rf"(?:\b(?:{'|'.join(_SURE)})|(?<![^ ])(?:{'|'.join(_UNSURE)}))(?= |$)")
 
 
 def _terms(words: str) -> list[str]:

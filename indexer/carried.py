@@ -72,10 +72,11 @@ class Carried:
                 (target / name).parent.mkdir(exist_ok=True)
                 shutil.copy2(held.folder / name, target / name)
 
-    def look(self, *parts: str) -> None:
-        """Note what would come of these parts; nothing is copied."""
-        for part in parts:
-            self._find(part)
+    def look(self, *, past_queries: bool) -> None:
+        """Note what would come of every part, past queries if wanted; nothing is copied."""
+        for part in _PLACES:
+            if past_queries or part != PAST_QUERIES:
+                self._find(part)
 
     def past_queries(self) -> dict[str, int]:
         """What shoppers asked, by how often, as an earlier run was told."""

@@ -13,13 +13,11 @@ from typing import TypeVar
 import numpy as np
 
 from engine.errors import CatalogError
-from engine.guide.behaviour import FOLDER as BEHAVIOUR
-from engine.guide.evidence import FOLDER as EVIDENCE
 from engine.models.encoder import load_encoder
 from engine.store import SnapshotStore
 from engine.text import passage
 from indexer.build import IndexOptions, entries_of
-from indexer.carried import PAST_QUERIES, Carried
+from indexer.carried import Carried
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.checkpoint import Checkpoint
@@ -59,7 +57,8 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
     options = options or IndexOptions()
     infos = infos_of(choose_models(options.encoder, options.reranker))
     encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
-    before, why = served_before(SnapshotStore(store), encoder, tokens=keep)
+    snapshots = SnapshotStore(store)
+    before, why = served_before(snapshots, encoder, tokens=keep)
     again = why if before is None else before.why
     products, texts = 0, _Texts(Checkpoint(store, infos["encoder"], tokens=keep, only_look=True))
     with (
@@ -80,8 +79,8 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
     changes = Changes(added=products) if before is None else before.total()
     changes.encoded, changes.taken_up = texts.to_encode, texts.taken_up
     seconds = _seconds(options, texts.sample, texts.to_encode)
-    carried = Carried(SnapshotStore(store))
-    carried.look(BEHAVIOUR, EVIDENCE, *(() if options.past_queries else (PAST_QUERIES,)))
+    carried = Carried(snapshots)
+    carried.look(past_queries=options.past_queries is None)
     lost, recovered = tuple(carried.lost), carried.recovered
     return Plan(products, rejected, changes, seconds, again, lost, recovered)
 

@@ -17,12 +17,12 @@ from engine.arrays import places_in
 from engine.retrieval.fusion import (
     DENSE_WEIGHT,
     HEAD,
-    LEAST_COSINE,
     REFUSED_WEIGHT,
+    dense_part,
     dense_weight,
     from_best,
     fuse,
-    saturated,
+    keyword_part,
 )
 from engine.types import Ranking, Rows, Scores
 
@@ -101,7 +101,7 @@ class Signals:
     reference: Column | None = None
     """The odds of those that set it, where they are others than these candidates."""
     refused: NDArray[np.bool_] | None = None
-    """Which have what the query excludes, (n,); None where it excludes nothing."""
+    """Which have what the query excludes, (n,); None stands for none of them."""
 
     def reranked(self, probabilities: NDArray[np.float32], *, head: int) -> Signals:
         """The same with the reranker's class probabilities, shape (n, 4)."""
@@ -173,13 +173,13 @@ class Signals:
 
 def _words(signals: Signals) -> Column:
     """What the untuned fusion adds for keywords."""
-    return saturated(from_best(signals.keyword, signals.pool.keyword))
+    return keyword_part(signals.keyword, signals.pool.keyword)
 
 
 def _meaning(signals: Signals) -> Column:
     """What it adds for the cosine, in units of `DENSE_WEIGHT`."""
     trust = signals.pool.weight / DENSE_WEIGHT
-    return trust * from_best(signals.cosine, signals.pool.cosine, least=LEAST_COSINE)
+    return trust * dense_part(signals.cosine, signals.pool.cosine)
 
 
 def _refused(signals: Signals) -> Column:
@@ -191,10 +191,9 @@ def _refused(signals: Signals) -> Column:
 
 def _fused(signals: Signals) -> Column:
     """The score of the untuned fusion."""
-    parts = (_words(signals), _meaning(signals), _refused(signals))
     score = np.zeros(len(signals.rows), dtype=np.float32)
-    for part, weight in zip(parts, FUSION.values(), strict=True):
-        score += weight * part
+    for part in _FUSED:
+        score += FUSION[part.name] * part.compute(signals)
     return score
 
 
@@ -223,13 +222,17 @@ class Feature(NamedTuple):
     """Whether it needs the reranker."""
 
 
+_FUSED = (
+    Feature("words", _words),
+    Feature("meaning", _meaning),
+    Feature("refused", _refused),
+)
+
 FEATURES: tuple[Feature, ...] = (
     Feature("lexical", lambda s: from_best(s.keyword, s.pool.keyword)),
     Feature("cosine", lambda s: from_best(s.cosine, s.pool.cosine)),
     Feature("cosine_raw", lambda s: s.cosine),
-    Feature("words", _words),
-    Feature("meaning", _meaning),
-    Feature("refused", _refused),
+    *_FUSED,
     Feature("fused", _fused),
     Feature("feedback", lambda s: s.feedback),
     Feature("shelf", lambda s: s.shelf),

@@ -88,11 +88,20 @@ def dense_weight(terms: int, dense: Scores) -> np.float32:
     return np.float32(DENSE_WEIGHT + known * (SHORT_WEIGHT - DENSE_WEIGHT))
 
 
+def keyword_part(scores: Scores, among: Scores | None = None) -> Scores:
+    """What keyword scores add to the fusion; `among` as in `from_best`. Shape kept."""
+    return saturated(from_best(scores, among))
+
+
+def dense_part(scores: Scores, among: Scores | None = None) -> Scores:
+    """What cosines add to the fusion before they are weighed; `among` likewise. Shape kept."""
+    return from_best(scores, among, least=LEAST_COSINE)
+
+
 def fuse(lexical: Scores, dense: Scores, weight: np.float32 = DENSE_WEIGHT) -> Scores:
     """One score a candidate from its keyword score and its cosine; shapes (candidates,).
 
     `weight` is what `dense_weight` says of the query.
     """
-    near = from_best(dense, least=LEAST_COSINE)
-    fused: Scores = saturated(from_best(lexical)) + weight * near
+    fused: Scores = keyword_part(lexical) + weight * dense_part(dense)
     return fused

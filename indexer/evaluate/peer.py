@@ -11,8 +11,7 @@ checkpoint gives them, not calibrated; prefixes that an encoder may want are not
 
 from __future__ import annotations
 
-import argparse
-import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,7 @@ from tokenizers import Encoding, Tokenizer
 from engine.models.reranker import softmax
 from engine.models.tokenizer import cutting
 from engine.retrieval.features import GAINS
-from engine.text import passage
-from engine.types import Product
-from indexer.evaluate.peer_serving import PRODUCTS, read_lines, serve
+from indexer.evaluate.peer_serving import PRODUCTS, arguments, read_products, serve, texts_of
 from indexer.train.crossencoder import HEAD_FILE, load
 
 MAX_LENGTH = 128
@@ -45,8 +42,8 @@ class Pipeline:
     def __init__(self, index: Path, models: Path) -> None:
         self._encoder = _encoder(models)
         self._index = faiss.read_index(str(index / "vectors.faiss"))
-        self._products = [json.loads(line) for line in read_lines(index / PRODUCTS)]
-        self._passages = [passage(Product.from_dict(product)) for product in self._products]
+        self._products = read_products(index / PRODUCTS)
+        self._passages = texts_of(self._products)
         self._reranks = (models / RERANKER / HEAD_FILE).is_file()
         if self._reranks:
             self._model, tokenizer = load(models / RERANKER)
@@ -101,23 +98,18 @@ def _encoder(models: Path) -> SentenceTransformer:
 def build(products: Path, models: Path, out: Path) -> None:
     """Encode the products of a JSON Lines file and write the index."""
     out.mkdir(parents=True, exist_ok=True)
-    lines = read_lines(products)
-    texts = [passage(Product.from_dict(json.loads(line))) for line in lines]
+    texts = texts_of(read_products(products))
     vectors = _encoder(models).encode(texts, batch_size=BATCH, normalize_embeddings=True)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     faiss.write_index(index, str(out / "vectors.faiss"))
-    (out / PRODUCTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shutil.copyfile(products, out / PRODUCTS)  # last: what has it is whole
 
 
 def main() -> None:
     """Index or serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("index", "serve"))
-    parser.add_argument("--products", type=Path)
-    parser.add_argument("--index", type=Path)
+    parser = arguments(__doc__)
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.what == "index":
         build(given.products, given.models, given.out)

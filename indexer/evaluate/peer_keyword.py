@@ -9,8 +9,7 @@ stemmed. `daogou bench` measures it where the library is installed.
 
 from __future__ import annotations
 
-import argparse
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from engine.text import passage
-from engine.types import Product
-from indexer.evaluate.peer_serving import PRODUCTS, read_lines, serve
+from indexer.evaluate.peer_serving import PRODUCTS, arguments, read_products, serve, texts_of
 
 _STEMMER = Stemmer.Stemmer("english")
 
@@ -29,7 +26,7 @@ class KeywordPipeline:
     """Products and a keyword index of them."""
 
     def __init__(self, index: Path) -> None:
-        self._products = [json.loads(line) for line in read_lines(index / PRODUCTS)]
+        self._products = read_products(index / PRODUCTS)
         self._index: Any = bm25s.BM25.load(str(index / "bm25"), mmap=True)
 
     def search(self, text: str, k: int) -> list[dict[str, Any]]:
@@ -51,22 +48,15 @@ def _tokenized(texts: list[str]) -> Any:  # noqa: ANN401 - bm25s has no types
 def build(products: Path, out: Path) -> None:
     """Index the products of a JSON Lines file."""
     out.mkdir(parents=True, exist_ok=True)
-    lines = read_lines(products)
     index = bm25s.BM25()
-    texts = [passage(Product.from_dict(json.loads(line))) for line in lines]
-    index.index(_tokenized(texts), show_progress=False)
+    index.index(_tokenized(texts_of(read_products(products))), show_progress=False)
     index.save(str(out / "bm25"))
-    (out / PRODUCTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shutil.copyfile(products, out / PRODUCTS)  # last: what has it is whole
 
 
 def main() -> None:
     """Index or serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("index", "serve"))
-    parser.add_argument("--products", type=Path)
-    parser.add_argument("--index", type=Path)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = arguments(__doc__).parse_args()
     if given.what == "index":
         build(given.products, given.out)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import socket
 import sys
 from pathlib import Path
@@ -9,6 +11,9 @@ from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
+
+from engine.text import passage
+from engine.types import Product
 
 PRODUCTS = "products.jsonl"
 """In the index of a peer: what it answers with, a product a line."""
@@ -21,9 +26,24 @@ class Searches(Protocol):
         """The best `k` products as they were indexed, with their scores."""
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a JSON Lines file."""
-    return path.read_text(encoding="utf-8").splitlines()
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options of every peer."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("what", choices=("index", "serve"))
+    parser.add_argument("--products", type=Path)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--out", type=Path)
+    return parser
+
+
+def read_products(path: Path) -> list[dict[str, Any]]:
+    """The products of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def texts_of(products: list[dict[str, Any]]) -> list[str]:
+    """What a peer reads of them."""
+    return [passage(Product.from_dict(product)) for product in products]
 
 
 def serve(pipeline: Searches) -> None:

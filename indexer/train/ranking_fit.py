@@ -42,8 +42,9 @@ PRIORS: Mapping[Stage, tuple[Mapping[str, float], ...]] = {
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """Shares tried: another than the usual one is taken where it is better by more than chance."""
-USUAL = 0.4
-"""The share of feedback. Both catalogs that it was looked at on asked for 0.3 to 0.4."""
+USUAL = (1.0, 0.4, 0.0)
+"""The share of each ranking of a prior, in their order. Of feedback, 0.3 to 0.4 is what both
+catalogs asked for that it was looked at on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,7 @@ def _minimise(function: Any, start: Matrix) -> Matrix:  # noqa: ANN401 - scipy h
 def _shares(examples: Sequence[Example], names: Sequence[str], basis: Matrix) -> Matrix:
     """How much of each part to add to the first, by coordinate ascent; shape (parts,)."""
     parts = [_table(each, names) @ basis.T for each in examples]  # (candidates, parts) each
-    shares = np.zeros(len(basis))
-    shares[:2] = 1.0, USUAL
+    shares = np.array(USUAL[: len(basis)])
 
     def values(tried: Matrix) -> Matrix:
         scored = zip(examples, (part @ tried for part in parts), strict=True)
@@ -163,7 +163,7 @@ def _shares(examples: Sequence[Example], names: Sequence[str], basis: Matrix) ->
         for share in SHARES:
             shares[place] = share
             found.append(values(shares))
-        shares[place] = SHARES[_chosen(found, SHARES.index(USUAL if place == 1 else 0.0))]
+        shares[place] = SHARES[_chosen(found, SHARES.index(USUAL[place]))]
     return shares
 
 

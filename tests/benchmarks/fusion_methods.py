@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.retrieval.fusion import dense_weight, from_best, fuse, saturated
+from engine.retrieval.fusion import dense_part, dense_weight, fuse, keyword_part
 from engine.types import Ranking, Rows, Scores
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
@@ -99,7 +99,7 @@ METHODS: Mapping[str, Method] = {
     "z-score": summed(z_score, z_score),
     "min-max": summed(min_max, min_max),
     "theoretical min-max": summed(from_floor(0.0), from_floor(-1.0)),
-    OURS: summed(lambda keyword: saturated(from_best(keyword)), from_best),
+    OURS: summed(keyword_part, dense_part),
     SHIPPED: lambda found, _weight, _ids: fuse(
         found.keyword, found.dense, dense_weight(found.terms, found.dense)
     ),

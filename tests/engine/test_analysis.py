@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.analysis import _remembered, analyze
+from engine.analysis import _remembered, analyze, count_terms
 
 
 def found(query: str, title: str) -> bool:
@@ -202,3 +202,10 @@ def test_memory_for_strangers_queries_is_bounded() -> None:
 def test_import_brings_in_no_dictionary() -> None:
     code = "import sys, engine.analysis; sys.exit('jieba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_terms_are_counted_once_and_without_function_words() -> None:
+    assert count_terms("laptop") == count_terms("the Laptops for a laptop") == 1
+    assert count_terms("belt without buckle") == 3
+    assert count_terms("蓝牙耳机") > 2
+    assert count_terms("for the") == count_terms("") == 0

@@ -39,6 +39,7 @@ def nothing(_: str) -> bool:
         ("Wine Glasses w/o stem", "wine glasses", ("stem",)),
         ("lights without wiring with switch", "lights with switch", ("wire",)),
         ("chair covers without arms for kids", "chair covers for kids", ("arm",)),
+        ("wine glasses (without stem)", "wine glasses (", ("stem",)),
         ("baby monitor no wifi", "baby monitor", ("wifi",)),
         ("laundry soap NOT detergent", "laundry soap", ("deterg",)),
         ("do not disturb sign without string", "do not disturb sign", ("string",)),

@@ -21,6 +21,13 @@ from engine.errors import (
 )
 from engine.manifest import ModelEntry
 from engine.retrieval.filters import parse_filters
+from engine.retrieval.fusion import (
+    DENSE_WEIGHT,
+    REFUSED_WEIGHT,
+    UNKNOWN,
+    dense_weight,
+    fuse,
+)
 from engine.retrieval.ranking import StageModel
 from engine.search import SearchEngine
 from engine.settings import Settings
@@ -56,6 +63,29 @@ def ids(result: SearchResult) -> list[str]:
 )
 def test_the_right_product_leads(engine: SearchEngine, query: str, first: str) -> None:
     assert ids(engine.search(query))[0] == first
+
+
+def test_the_query_says_what_the_encoder_counts_for(engine: SearchEngine) -> None:
+    for text, short in (("kettle", True), ("the kettle", True), ("red gooseneck kettle", False)):
+        pool = engine.answer(text, stage=Stage.FUSED).pool
+        assert pool is not None
+        known = pool.pool.cosine.max()
+        assert known > UNKNOWN
+        assert (pool.pool.weight > DENSE_WEIGHT) == short
+        assert pool.pool.weight == dense_weight(1 if short else 3, pool.pool.cosine)
+
+
+def test_what_is_refused_costs_what_it_has_in_the_ranking(engine: SearchEngine) -> None:
+    answer = engine.answer("belt without buckle", stage=Stage.FUSED)
+    (row,) = engine.snapshot.products.rows_of(["b2"])
+    assert answer.pool is not None
+    at = answer.pool.rows.tolist().index(row)
+    assert answer.pool.refused is not None
+    assert answer.pool.refused.tolist() == [place == at for place in range(len(answer.pool.rows))]
+    fused = answer.rankings[Stage.FUSED]
+    (score,) = fused.scores[fused.rows == row]
+    unrefused = fuse(answer.pool.keyword, answer.pool.cosine, answer.pool.pool.weight)[at]
+    assert score == pytest.approx(unrefused - REFUSED_WEIGHT, abs=1e-5)
 
 
 @pytest.mark.parametrize("printed", ["m2", "em-gk10", "77001", "2000000000015", " M2 "])

@@ -11,6 +11,7 @@ from engine.guide.explain import MOST_EXPLAINED, Explanation
 from engine.guide.guide import ShoppingGuide
 from engine.guide.naming import MOST_NAMED, key_of
 from engine.guide.occlusion import Blotted, ProductWording
+from engine.retrieval.fusion import REFUSED_WEIGHT
 from engine.settings import load_settings
 from engine.types import Product, SearchResult, Stage
 
@@ -135,6 +136,21 @@ def test_words_are_blotted_out_everywhere() -> None:
     only = wording.only([key_of("1.5"), key_of("litres"), key_of("red")])
     assert only.title == "Red"
     assert only.attributes == {"litres": 1.5, "": ["red"]}
+
+
+def test_a_product_without_its_words_has_what_is_refused_as_little(
+    shop_guide: ShoppingGuide,
+) -> None:
+    answer = shop_guide.answer("belt without buckle", stage=Stage.FUSED)
+    product = shop_guide.product("b2")
+    (row,) = shop_guide.snapshot.products.rows_of(["b2"])
+    without = ProductWording.of(product).without([key_of("buckle")])
+    (scores,) = shop_guide.explainer.occlusion.scores(
+        answer, Stage.FUSED, [Blotted(row or 0, product, [product, without])]
+    )
+    fused = answer.rankings[Stage.FUSED]
+    assert scores[0] == pytest.approx(fused.scores[fused.rows == row][0], abs=1e-4)
+    assert scores[1] > scores[0] + REFUSED_WEIGHT / 2  # but for what the vector loses of it
 
 
 def test_keyword_scores_of_altered_products_are_exact(shop_guide: ShoppingGuide) -> None:

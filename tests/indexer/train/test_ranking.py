@@ -30,7 +30,7 @@ from indexer.train import ranking as recipe
 from indexer.train.ranking import FORMS, train_ranking
 from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
 from indexer.train.ranking_examples import Example, fold_of, ndcg, read_scores, varying
-from indexer.train.ranking_fit import choose, fit_linear, fit_ranking, fit_trees
+from indexer.train.ranking_fit import _chosen, choose, fit_linear, fit_ranking, fit_trees
 from tests.fakes import FakeReranker
 from tests.rankings import info_for, write_ranking
 
@@ -265,6 +265,18 @@ def test_without_a_reranker_the_fusion_alone_is_fitted(
     linear = report.info.stages[Stage.FUSED].linear
     assert linear is not None  # no judged query excludes anything, and those to come may
     assert linear.parts({name: np.ones(1) for name in linear.names})["refused"] < 0
+
+
+def test_another_than_the_usual_is_chosen_where_it_is_better_by_more_than_chance() -> None:
+    draw = np.random.default_rng(1)
+    usual = draw.uniform(0.4, 0.9, 100)
+    noise = draw.normal(0, 0.1, 100)
+    noise -= noise.mean()
+    lucky, better = usual + noise + 0.005, usual + noise + 0.02  # a standard error is 0.01
+    assert _chosen([lucky, usual], usual=1) == 1
+    assert _chosen([better, usual], usual=1) == 0
+    assert _chosen([usual, usual - 0.1], usual=1) == 0
+    assert _chosen([usual, usual], usual=1) == 1
 
 
 def test_held_out_probabilities_stand_for_the_rerankers(
