@@ -24,7 +24,7 @@ PEER = "indexer/evaluate/peer"
 OWNERS: dict[str, tuple[str, ...]] = {
     "faiss": ("engine/retrieval/dense.py", "engine/retrieval/ivf.py", PEER),
     "tantivy": ("engine/retrieval/lexical.py", "engine/retrieval/suggestions.py"),
-    "openvino": ("engine/models/graph.py", "engine/models/runtime.py", "indexer/export/"),
+    "openvino": ("engine/models/openvino.py", "indexer/export/"),
     "torch": ("indexer/export/", "indexer/train/", PEER),
     "transformers": ("indexer/export/", "indexer/train/"),
     "sentence_transformers": ("indexer/export/", "indexer/train/", PEER),

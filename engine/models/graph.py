@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
+from engine.models.openvino import ops, ov
 
 Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """By name of a linear layer two matrices, (outputs, rank) and (rank, inputs): their product is

@@ -1,6 +1,6 @@
 """Inference on the CPU: token sequences in, one row of numbers for each out.
 
-With `engine.models.graph` all that knows the inference runtime (OpenVINO). Why this one, and
+With `engine.models.graph` all that uses the inference runtime (OpenVINO). Why this one, and
 int8: docs/log.md.
 """
 
@@ -14,7 +14,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
@@ -22,6 +21,7 @@ from engine.cores import usable_cores
 from engine.errors import ModelError
 from engine.models.folder import GRAPH_FILE
 from engine.models.graph import Adapters, read_graph
+from engine.models.openvino import ov
 
 Tokens = NDArray[np.int64]
 Outputs = NDArray[np.float32]

@@ -124,8 +124,7 @@ def _open_segment(folder: Path, number: int, width: int) -> _Segment:
         raise SnapshotDamagedError(f"{path} cannot be read: {error.strerror}") from error
     if size != count * width:
         raise SnapshotDamagedError(
-            f"{path} holds {size:,} bytes for {count:,} tokens of {width} numbers. "
-            f"{_CURE}"
+            f"{path} holds {size:,} bytes for {count:,} tokens of {width} numbers. {_CURE}"
         )
     return segment
 

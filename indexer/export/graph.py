@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from engine.errors import MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
+from engine.models.openvino import ov
 from engine.models.runtime import Tokens, make_batches
 
 if TYPE_CHECKING:
@@ -220,7 +220,9 @@ def _convert(
     module: torch.nn.Module, example: Mapping[str, torch.Tensor], shapes: Mapping[str, list[int]]
 ) -> ov.Model:
     """The graph of a module: whole numbers in two dimensions, others in three."""
-    graph = ov.convert_model(
+    from openvino.tools.ovc import convert_model  # noqa: PLC0415 - not imported with the rest
+
+    graph = convert_model(
         module,
         example_input=dict(example),
         input=[

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
 from engine.models.folder import GRAPH_FILE
+from engine.models.openvino import ov
 
 _WORDS = "transformer.embeddings.word_embeddings.weight"
 Weights = dict[str, NDArray[np.float32]]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from engine.models.folder import GRAPH_FILE, EncoderInfo
+from engine.models.openvino import ov
 from engine.models.runtime import Outputs, Session, Tokens, make_batches
 from indexer.export.graph import (
     INPUTS,

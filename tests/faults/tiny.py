@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.checksums import FileEntry
@@ -22,6 +20,7 @@ from engine.models.folder import (
     EncoderInfo,
     fingerprint_of,
 )
+from engine.models.openvino import ops, ov
 from engine.text import PASSAGE_TEMPLATE
 from tests.fakes import words
 from tests.shop import PRODUCTS

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import openvino as ov
 import pytest
 
 from engine.errors import ModelError
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import GRAPH_FILE
 from engine.models.graph import read_graph
+from engine.models.openvino import ov
 
 GRAPH = SHIPPED_ENCODER / GRAPH_FILE
 
