@@ -210,7 +210,7 @@ def make_snapshot(
             carried.adopt(folder, BEHAVIOUR, EVIDENCE)
         with timed(seconds, "encode"):
             checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=reader.keep)
-            if len(origins) > ENCODE_CHUNK or len(checkpoint):
+            if np.count_nonzero(origins < 0) > ENCODE_CHUNK or len(checkpoint):
                 reader.checkpoint = checkpoint
             _write_parts(folder, origins, writer, reader, before=before, progress=progress)
         with timed(seconds, "index"):

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.products import OFFERS, PRODUCTS, ProductStore, ProductStoreBuilder
-from engine.retrieval.facet_builder import FacetBuilder, offer_values
+from engine.retrieval.facet_builder import FacetBuilder, offer_values, text_values
 from engine.retrieval.facet_columns import OFFERS as OFFER_COLUMNS
+from engine.retrieval.facet_columns import TEXTS as TEXT_COLUMNS
+from engine.types import AttributeValue, Product
 from indexer.catalog.entries import Entry, Fresh
 from indexer.progress import Advance, Progress
 from indexer.reuse import DIGESTS, Before, Match, Origins, unknown
 from indexer.texts import TextIndexes
 
 _CHUNK = 2_048
-_OFFER_COLUMNS = f"facets/{OFFER_COLUMNS}"
 _ID_RANK = "id_rank.npy"
 
 
@@ -47,8 +48,8 @@ class ProductWriter:
         self._rows = _Rows()
         self._store = ProductStoreBuilder(folder)
         self._texts = TextIndexes(folder, asked, before)
-        self._columns = FacetBuilder(folder / _OFFER_COLUMNS)
-        self._columns_whole = before is not None and before.whole(_OFFER_COLUMNS)
+        self._text_columns = _Columns(folder, TEXT_COLUMNS, before)
+        self._offer_columns = _Columns(folder, OFFER_COLUMNS, before)
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +96,19 @@ class ProductWriter:
             self._texts.add(row, entry.product)
         if match.offer < 0:
             self._store.add_offer(row, match.offer_now)
-        if match.offer < 0 or not self._columns_whole:
-            self._columns.add(row, offer_values(json.loads(match.offer_now)))
+        self._text_columns.add(
+            row, match.columns, lambda: text_values(self._product(entry, match.texts))
+        )
+        self._offer_columns.add(row, match.offer, lambda: offer_values(json.loads(match.offer_now)))
+
+    def _product(self, entry: Entry, was: int) -> Product:
+        """A product with its texts, which are known to be those of the row `was` if not read."""
+        if isinstance(entry, Fresh):
+            return entry.product
+        if self._before is None:
+            raise ValueError(f"product {entry.id!r} is known of no snapshot")
+        (product,) = self._before.snapshot.products.fetch([was])
+        return product
 
     def _finish_store(self) -> None:
         """Take over the products that were kept, and what is made of rows."""
@@ -123,23 +135,42 @@ class ProductWriter:
 
     def finish(self) -> None:
         """Write the indexes; may run in a thread of its own, after `read`."""
-        before = self._before
-        if before is None:
-            self._texts.finish(None)
-            self._columns.finish()
-            return
-        self._texts.finish(self._rows.texts(len(before)).targets())
-        offers = self._rows.offers(len(before))
-        if offers.unmoved and self._columns_whole:
-            before.share(self._folder, _OFFER_COLUMNS)
-            return
-        if self._columns_whole:
-            self._columns.take(before.folder / _OFFER_COLUMNS, offers.targets())
-        self._columns.finish()
+        size = 0 if self._before is None else len(self._before)
+        self._texts.finish()
+        self._text_columns.finish(self._rows.columns(size))
+        self._offer_columns.finish(self._rows.offers(size))
 
 
 def _nothing() -> None:
     """What is left to do when it was done."""
+
+
+class _Columns:
+    """Some of the columns that filters read: what is as it was is taken over."""
+
+    def __init__(self, folder: Path, columns: str, before: Before | None) -> None:
+        part = f"facets/{columns}"
+        self._folder = folder
+        self._part = part
+        self._builder = FacetBuilder(folder / part)
+        self._before = before if before is not None and before.whole(part) else None
+
+    def add(
+        self, row: int, was: int, values: Callable[[], Iterable[tuple[str, AttributeValue]]]
+    ) -> None:
+        """The next product: `values` gives what is to be noted, unless it stands in row `was`."""
+        if was < 0 or self._before is None:
+            self._builder.add(row, values())
+
+    def finish(self, origins: Origins) -> None:
+        """Write them; `origins` has for each row the row before that had the same values."""
+        before = self._before
+        if before is not None and origins.unmoved:
+            before.share(self._folder, self._part)
+            return
+        if before is not None:
+            self._builder.take(before.folder / self._part, origins.targets())
+        self._builder.finish()
 
 
 class _Rows:
@@ -147,6 +178,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self._texts = array("i")
+        self._columns = array("i")
         self._offers = array("i")
         self._vectors = array("i")
         self._digests = bytearray()
@@ -156,12 +188,16 @@ class _Rows:
 
     def add(self, match: Match, digest: bytes) -> None:
         self._texts.append(match.texts)
+        self._columns.append(match.columns)
         self._offers.append(match.offer)
         self._vectors.append(match.vector)
         self._digests += digest
 
     def texts(self, before: int) -> Origins:
         return Origins(np.frombuffer(self._texts, dtype=np.int32), before)
+
+    def columns(self, before: int) -> Origins:
+        return Origins(np.frombuffer(self._columns, dtype=np.int32), before)
 
     def offers(self, before: int) -> Origins:
         return Origins(np.frombuffer(self._offers, dtype=np.int32), before)

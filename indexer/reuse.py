@@ -22,9 +22,11 @@ from engine.cores import usable_cores
 from engine.errors import SnapshotDamagedError, SnapshotError
 from engine.manifest import Manifest, ModelEntry, read_manifest
 from engine.products import OFFERS, PRODUCTS, offer_of, product_of, texts_of
+from engine.retrieval.facet_builder import text_values
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.text import passage
+from engine.types import Product
 from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
 from indexer.sharing import share
 
@@ -56,6 +58,8 @@ class Match(NamedTuple):
     id: str
     texts: int
     """Row of the same texts."""
+    columns: int
+    """Row whose texts have the same values in the columns that filters read."""
     offer: int
     """Row of the same offer."""
     vector: int
@@ -69,7 +73,7 @@ class Match(NamedTuple):
 def unknown(entry: Fresh) -> Match:
     """The match of a product of which nothing is known."""
     product = entry.product
-    return Match(product.id, -1, -1, -1, offer_of(product.to_dict()), texts_of(product))
+    return Match(product.id, -1, -1, -1, -1, offer_of(product.to_dict()), texts_of(product))
 
 
 class Before:
@@ -222,12 +226,16 @@ class Before:
         """A product that was read, with what stood in its row."""
         if now.texts_now == texts:
             return self._same_texts(now.id, row, now.offer_now, offer)
-        same = row if now.offer_now == offer else -1
-        if passage(product_of(texts, offer)) != passage(entry.product):
+        was = product_of(texts, offer)
+        now = now._replace(
+            columns=row if _values(was) == _values(entry.product) else -1,
+            offer=row if now.offer_now == offer else -1,
+        )
+        if passage(was) != passage(entry.product):
             self.changes.changed += 1
-            return now._replace(offer=same)
+            return now
         self.changes.updated += 1
-        return now._replace(offer=same, vector=-1 if self._why else row)
+        return now._replace(vector=-1 if self._why else row)
 
     def _same_texts(self, product_id: str, row: int, now: str, offer: str) -> Match:
         if now == offer:
@@ -235,7 +243,7 @@ class Before:
         else:
             self.changes.updated += 1
         same = row if now == offer else -1
-        return Match(product_id, row, same, -1 if self._why else row, now, "")
+        return Match(product_id, row, row, same, -1 if self._why else row, now, "")
 
     def total(self) -> Changes:
         """How the catalog differs, once every product of it was looked up."""
@@ -264,6 +272,14 @@ def served_before(
         return Before.open(snapshots.current(), encoder, tokens=tokens), ""
     except SnapshotError as error:
         return None, f"the snapshot before cannot be read ({error})"
+
+
+def _values(product: Product) -> str:
+    """What columns hold of a product's texts; where two are the same, so are the values.
+
+    True is not 1 here, as it is in Python.
+    """
+    return repr(list(text_values(product)))
 
 
 def _checks(folder: Path, manifest: Manifest) -> dict[str, Future[bool]]:

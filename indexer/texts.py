@@ -1,7 +1,7 @@
-"""All that is made of products' texts alone, but for vectors.
+"""What is made of all products' texts together: each has a part in it.
 
-Keyword index, suggestions, shelves, columns of texts, and the records of what was read of each
-product, to be read again when others have changed. Where no text differs from those of the snapshot
+Keyword index, suggestions, shelves, and the records of what was read of each product, to be read
+again when others have changed. Where no text differs from those of the snapshot
 before, row by row, all of it is taken over as it is.
 """
 
@@ -12,12 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.errors import SnapshotError
-from engine.retrieval.facet_builder import FacetBuilder, text_values
-from engine.retrieval.facet_columns import TEXTS
 from engine.retrieval.lexical import FINGERPRINT, LexicalBuilder
 from engine.retrieval.shelves import ShelfBuilder
 from engine.retrieval.suggestions import FOLDER as SUGGEST
@@ -27,8 +22,8 @@ from indexer.records import FOLDER as RECORDS
 from indexer.records import Record, RecordBuilder, Records
 from indexer.reuse import Before
 
-LEXICAL, SHELVES, COLUMNS = "lexical", "shelves", f"facets/{TEXTS}"
-PARTS = (LEXICAL, SUGGEST, SHELVES, COLUMNS, RECORDS)
+LEXICAL, SHELVES = "lexical", "shelves"
+PARTS = (LEXICAL, SUGGEST, SHELVES, RECORDS)
 
 
 class TextIndexes:
@@ -58,10 +53,8 @@ class TextIndexes:
 
     def add(self, row: int, product: Product) -> None:
         """The next product, whose texts are new."""
-        builders = self._caught_up()
         record = Record.of(product)
-        builders.add(row, record, record.line())
-        builders.columns.add(row, text_values(product))
+        self._caught_up().add(row, record, record.line())
 
     def keep(self, row: int, was: int) -> None:
         """The next product, whose texts stood in the row `was` of the snapshot before."""
@@ -73,19 +66,12 @@ class TextIndexes:
             (product,) = self._before.snapshot.products.fetch([was])
             self.add(row, product)
 
-    def finish(self, targets: NDArray[np.int32] | None) -> None:
-        """Write what is left to write.
-
-        Args:
-            targets: the new row of each row before whose texts were kept, -1 for none.
-        """
+    def finish(self) -> None:
+        """Write what is left to write."""
         if self._before is not None and self._held == len(self._before):
             self._before.share(self._folder, *PARTS)
-            return
-        builders = self._caught_up()
-        if self._before is not None and self._records is not None and targets is not None:
-            builders.columns.take(self._before.folder / COLUMNS, targets)
-        builders.finish()
+        else:
+            self._caught_up().finish()
 
     def close(self) -> None:
         """End what writes; what was not finished is lost."""
@@ -113,7 +99,6 @@ class _Builders:
     """One of each kind."""
 
     def __init__(self, folder: Path, asked: Mapping[str, int]) -> None:
-        self.columns = FacetBuilder(folder / COLUMNS)
         self._lexical = LexicalBuilder(folder / LEXICAL)
         self._suggestions = SuggestionBuilder(folder / SUGGEST, asked)
         self._shelves = ShelfBuilder(folder / SHELVES)
@@ -135,7 +120,6 @@ class _Builders:
             self._lexical.finish()
             self._suggestions.finish()
         self._shelves.finish()
-        self.columns.finish()
 
     def close(self) -> None:
         self._lexical.close()
@@ -144,7 +128,7 @@ class _Builders:
 
 def _records(before: Before) -> Records | None:
     """What was read of the texts before, where all that has to be whole for it is."""
-    if not before.whole(RECORDS, COLUMNS):
+    if not before.whole(RECORDS):
         return None
     try:
         return Records(before.folder / RECORDS, len(before))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -36,20 +37,18 @@ class BoundedCounter:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
 
     def add(self, texts: Iterable[str]) -> None:
         """Count each text once more."""
-        counts = self._counts
-        for text in texts:
-            counts[text] = counts.get(text, 0) + 1
-        if len(counts) > self._most:
+        self._counts.update(texts)
+        if len(self._counts) > self._most:
             self._forget()
 
     def _forget(self) -> None:
         """Keep the more frequent half."""
         kept = heapq.nlargest(self._most // 2, self._counts.items(), key=lambda item: item[1])
-        self._counts = dict(kept)
+        self._counts = Counter(dict(kept))
 
     def get(self, text: str) -> int:
         """How often the text came, as far as is remembered."""

@@ -3,11 +3,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.guide.guide import ShoppingGuide
 from engine.manifest import read_manifest
+from engine.retrieval.facet_builder import FacetBuilder
+from engine.retrieval.facets import Facets
 from engine.types import Product
 from indexer import texts
 from indexer.build import IndexOptions, IndexReport, index_catalog
@@ -36,7 +40,12 @@ def shared(report: IndexReport) -> set[str]:
     """Parts of which every file is the very one of the snapshot before."""
     names = list(read_manifest(report.folder).files)
     new = {name for name in names if (report.folder / name).stat().st_nlink == 1}
-    return {name.split("/")[0] for name in names} - {name.split("/")[0] for name in new}
+    return {_part(name) for name in names} - {_part(name) for name in new}
+
+
+def _part(name: str) -> str:
+    """The folder a file lies in, or the file."""
+    return name.rpartition("/")[0] or name
 
 
 def test_where_no_text_differs_nothing_of_texts_is_written_again(
@@ -67,6 +76,49 @@ def test_where_any_differs_it_is_as_if_made_anew(tmp_path: Path, after: Sequence
     assert "lexical" not in shared(report)
     index(tmp_path / "fresh", after)
     assert answers(tmp_path / "shop") == answers(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({"title": "Renamed"}, True),
+        ({"description": "Said otherwise."}, True),
+        ({"brand": "Renamed"}, False),
+        ({"category": ("Renamed",)}, False),
+        ({"attributes": {"capacity_l": 2}}, False),
+        ({"attributes": {"capacity_l": True}}, False),
+    ],
+    ids=str,
+)
+def test_columns_are_kept_where_no_value_in_them_differs(
+    tmp_path: Path, changed: dict[str, Any], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = replace(CHEAPER[0], attributes={"capacity_l": 1})
+    index(tmp_path / "shop", (before, *CHEAPER[1:]))
+    after = (replace(before, **changed), *CHEAPER[1:])
+    with monkeypatch.context() as patched:
+        if kept:
+            patched.setattr(FacetBuilder, "finish", None)  # would fail
+        report = index(tmp_path / "shop", after)
+    assert ("facets/texts" in shared(report)) is kept
+    fresh = index(tmp_path / "fresh", after)
+    assert counts(report) == counts(fresh)
+
+
+def counts(report: IndexReport) -> dict[str, list[tuple[int, str]]]:
+    """What columns of texts hold: each row with its values, numbers as texts."""
+    facets = Facets(report.folder / "facets", report.products)
+    rows = np.arange(report.products)
+    held = {}
+    for name in ("brand", "category", "capacity_l"):
+        column = facets.field(name)
+        places, starts = facets.entries(column, rows)
+        terms = [facets.display(column, start) for start in starts.tolist()]
+        numbers = facets.numbers(column)
+        known = np.flatnonzero(np.isfinite(numbers)).tolist()
+        held[name] = sorted(zip(places.tolist(), terms, strict=True))
+        held[name] += [(row, str(numbers[row])) for row in known]
+    return held
 
 
 def test_other_past_queries_and_damage_are_seen(tmp_path: Path) -> None:
