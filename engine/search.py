@@ -83,12 +83,16 @@ class SearchEngine:
         """
         settings = settings or load_settings()
         folder = SnapshotStore(store).current()
-        snapshot = Snapshot(folder, read_manifest(folder), threads=settings.threads)
+        snapshot = Snapshot(
+            folder, read_manifest(folder), threads=settings.threads, kept=settings.model_cache
+        )
         if beside is not None:
             snapshot.share_models(beside)
         with ThreadPoolExecutor() as threads:  # compiling, reading and checking run side by side
             checking = threads.submit(snapshot.check)
             opening: list[Future[object]] = [threads.submit(lambda: snapshot.encoder)]
+            if settings.rerank:
+                opening.append(threads.submit(lambda: snapshot.reranker))
             checking.result()  # what is damaged is told as that, whatever else fails of it
             engine = cls(snapshot, settings)
             opening += [threads.submit(part) for part in engine._slow_parts()]
@@ -99,8 +103,8 @@ class SearchEngine:
         return engine
 
     def _slow_parts(self) -> list[Callable[[], object]]:
-        """What the first search needs beside the encoder and takes long to open, each alone."""
-        return [lambda: self.snapshot.reranker] if self.settings.rerank else []
+        """What the first search needs beside models and takes long to open, each alone."""
+        return []
 
     def newer(self) -> Self | None:
         """An engine over what the store serves now, warm; None where that is this snapshot.

@@ -59,10 +59,21 @@ class Snapshot:
     `open` is the way in; it checks the manifest and then the files, see `check`.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int = 0) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, threads: int = 0, kept: Path | None = None
+    ) -> None:
+        """Look into a folder; nothing is opened yet.
+
+        Args:
+            folder: of the snapshot.
+            manifest: what lies in it.
+            threads: of its models; 0 takes every core.
+            kept: folder of compiled models, kept between starts; None keeps none.
+        """
         self.folder = folder
         self.manifest = manifest
         self._threads = threads
+        self._kept = kept
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 0) -> Snapshot:
@@ -164,7 +175,9 @@ class Snapshot:
     @cached_property
     def encoder(self) -> Encoder:
         """The bi-encoder the vectors were made with."""
-        encoder = load_encoder(self.folder / "models" / "encoder", threads=self._threads)
+        encoder = load_encoder(
+            self.folder / "models" / "encoder", threads=self._threads, kept=self._kept
+        )
         self._check_model("encoder", encoder.fingerprint)
         return encoder
 
@@ -173,7 +186,9 @@ class Snapshot:
         """The cross-encoder, or None where the snapshot holds none."""
         if "reranker" not in self.manifest.models:
             return None
-        reranker = load_reranker(self.folder / "models" / "reranker", threads=self._threads)
+        reranker = load_reranker(
+            self.folder / "models" / "reranker", threads=self._threads, kept=self._kept
+        )
         self._check_model("reranker", reranker.fingerprint)
         return reranker
 

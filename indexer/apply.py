@@ -38,7 +38,7 @@ def apply_changes(
     Args:
         changes: a file as `index_catalog` reads, or a folder of them.
         store: must hold a snapshot, whose models and ranking stay.
-        options: `mapping`, `rejects`, `strict` and `threads` count.
+        options: `mapping`, `rejects`, `strict`, `threads` and `model_cache` count.
         progress: where to report.
 
     Raises:

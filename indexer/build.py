@@ -80,6 +80,8 @@ class IndexOptions:
     min_recall: float = 0.95
     """Least share of the 100 nearest vectors that an approximate index has to find."""
     threads: int = 0
+    model_cache: Path | None = None
+    """Folder of compiled models, kept between runs; None keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def make_snapshot(
         snapshots: the store.
         read: gives the products, in the order of their rows, once it is told which are known.
         source: what the catalog is called.
-        options: models, ranking and threads count.
+        options: models, ranking, threads and the cache count.
         before: what is served, to take over from.
         why: nothing can be taken over, though something is served.
         rejects: the rows that gave no product.
@@ -260,7 +262,13 @@ def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
 def _reader(folder: Path, infos: Mapping[str, ModelInfo], options: IndexOptions) -> PassageReader:
     """What encodes, with the encoder that lies in the new snapshot."""
     encoder, keep = folder / "models" / "encoder", reads_kept(infos)
-    return PassageReader(encoder, encoder_of(infos), keep=keep, threads=options.threads)
+    return PassageReader(
+        encoder,
+        encoder_of(infos),
+        keep=keep,
+        threads=options.threads,
+        kept=options.model_cache,
+    )
 
 
 def _write_parts(

@@ -83,6 +83,7 @@ def index(
     as_json: JsonOption = False,
 ) -> None:
     """Index a catalog, and serve it from STORE from now on."""
+    from engine.settings import load_settings
     from indexer.build import IndexOptions, index_catalog  # slow to load, and not for --help
 
     defaults = IndexOptions()
@@ -97,6 +98,7 @@ def index(
         past_queries=past_queries,
         min_recall=min_recall,
         threads=threads,
+        model_cache=load_settings().model_cache,
     )
     if dry_run:
         from indexer.plan import plan_index
@@ -146,11 +148,16 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Add, replace or remove some products of what STORE serves. Safe to repeat."""
+    from engine.settings import load_settings
     from indexer.apply import apply_changes
     from indexer.build import IndexOptions
 
     options = IndexOptions(
-        mapping=_mapping(columns or []), rejects=rejects, strict=strict, threads=threads
+        mapping=_mapping(columns or []),
+        rejects=rejects,
+        strict=strict,
+        threads=threads,
+        model_cache=load_settings().model_cache,
     )
     report = apply_changes(changes, store, options, Silent() if as_json else Bars())
     if as_json:

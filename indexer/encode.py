@@ -149,6 +149,7 @@ class PassageReader:
         *,
         keep: bool,
         threads: int,
+        kept: Path | None = None,
     ) -> None:
         """Prepare; the model is loaded when `load` is called, or a text has to be encoded.
 
@@ -157,6 +158,7 @@ class PassageReader:
             info: what it says of itself.
             keep: whether the tokens of passages are kept.
             threads: CPU threads; 0 takes every core.
+            kept: folder of compiled models; None keeps none.
         """
         self.dim = info.dim
         self.keep = keep
@@ -165,6 +167,7 @@ class PassageReader:
         self.taken_up = 0
         self._folder = folder
         self._threads = threads
+        self._kept = kept
         self._loading: Future[TransformerEncoder] | None = None
 
     @property
@@ -181,7 +184,7 @@ class PassageReader:
         return self._loading
 
     def _load(self) -> TransformerEncoder:
-        return load_encoder(self._folder, threads=self._threads, tokens=self.keep)
+        return load_encoder(self._folder, threads=self._threads, tokens=self.keep, kept=self._kept)
 
     def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         """Vectors of the texts, (n, dim), and their tokens where those are kept."""

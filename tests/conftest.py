@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 ALLOWED_SKIPS = REPOSITORY / "tests" / "allowed_skips.txt"
 
 _unlisted_skips: list[str] = []
+
+if "DAOGOU_MODEL_CACHE" not in os.environ:  # in workers, it is that of who started them
+    _models = tempfile.TemporaryDirectory(prefix="daogou-tests-")
+    os.environ["DAOGOU_MODEL_CACHE"] = _models.name
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
     # One core a worker: with all cores each, threads of two would wait for one another.

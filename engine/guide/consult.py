@@ -118,15 +118,17 @@ class Consultation:
 class Consultant:
     """Answers questions from one snapshot's texts. Safe to use from many threads."""
 
-    def __init__(self, snapshot: Snapshot, *, threads: int = 0) -> None:
+    def __init__(self, snapshot: Snapshot, *, threads: int = 0, kept: Path | None = None) -> None:
+        """Prepare; models are loaded with the first question. Arguments as of `Snapshot`."""
         self._snapshot = snapshot
         self._threads = threads
+        self._kept = kept
 
     @cached_property
     def encoder(self) -> TransformerEncoder:
         """The snapshot's encoder, giving tokens too."""
         folder = self._snapshot.folder / "models" / "encoder"
-        return load_encoder(folder, threads=self._threads, tokens=True)
+        return load_encoder(folder, threads=self._threads, tokens=True, kept=self._kept)
 
     @cached_property
     def _ranker(self) -> EvidenceRanker | None:

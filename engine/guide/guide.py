@@ -188,7 +188,8 @@ class ShoppingGuide(SearchEngine):
     @cached_property
     def consultant(self) -> Consultant:
         """Answers from the snapshot's texts."""
-        return Consultant(self.snapshot, threads=self.settings.threads)
+        settings = self.settings
+        return Consultant(self.snapshot, threads=settings.threads, kept=settings.model_cache)
 
     def ask(
         self,

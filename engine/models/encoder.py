@@ -26,11 +26,19 @@ class TransformerEncoder:
     """An `Encoder` over an exported model folder. May be called from many threads at once."""
 
     def __init__(
-        self, folder: Path, info: EncoderInfo, *, threads: int = 0, tokens: bool = False
+        self,
+        folder: Path,
+        info: EncoderInfo,
+        *,
+        threads: int = 0,
+        tokens: bool = False,
+        kept: Path | None = None,
     ) -> None:
         self.info = info
         self._tokenizer = load_tokenizer(folder, info.max_length)
-        self._session = Session(folder, max_length=info.max_length, threads=threads, tokens=tokens)
+        self._session = Session(
+            folder, max_length=info.max_length, threads=threads, tokens=tokens, kept=kept
+        )
         if self._session.width != info.dim:
             raise ModelError(
                 f"{folder} says its vectors have {info.dim} numbers, its graph gives "
@@ -74,17 +82,20 @@ class TransformerEncoder:
         return self._session.run(self._tokenizer.encode_batch([prefix + text for text in texts]))
 
 
-def load_encoder(folder: Path, *, threads: int = 0, tokens: bool = False) -> TransformerEncoder:
+def load_encoder(
+    folder: Path, *, threads: int = 0, tokens: bool = False, kept: Path | None = None
+) -> TransformerEncoder:
     """The encoder in a model folder.
 
     Args:
         folder: as `daogou export encoder` writes it; `SHIPPED_ENCODER` is one.
         threads: CPU threads in all; 0 takes every core.
         tokens: to be asked for the tokens of passages too.
+        kept: folder of compiled models, kept between starts; None keeps none.
 
     Raises:
         ModelError: the folder is missing, holds another kind of model, or is damaged; with
             `tokens`, it is no BERT.
     """
     info = read_model_info(folder, kind="encoder")
-    return TransformerEncoder(folder, info, threads=threads, tokens=tokens)
+    return TransformerEncoder(folder, info, threads=threads, tokens=tokens, kept=kept)

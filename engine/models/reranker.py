@@ -38,12 +38,13 @@ class _Served:
         *,
         threads: int = 0,
         adapters: Adapters | None = None,
+        kept: Path | None = None,
     ) -> None:
         self.info = info
         self._columns = _columns(folder, info.labels)
         self._tokenizer = load_tokenizer(folder, info.max_length)
         self._session = Session(
-            folder, max_length=info.max_length, threads=threads, adapters=adapters
+            folder, max_length=info.max_length, threads=threads, adapters=adapters, kept=kept
         )
         _check_width(folder, self._session)
 
@@ -130,18 +131,22 @@ def query_inputs(tokenizer: Tokenizer, query: str) -> dict[str, NDArray[np.int64
     return {"input_ids": padded, "attention_mask": mask}
 
 
-def load_reranker(folder: Path, *, threads: int = 0) -> PairReranker | TokenReranker:
+def load_reranker(
+    folder: Path, *, threads: int = 0, kept: Path | None = None
+) -> PairReranker | TokenReranker:
     """The reranker in a model folder.
 
     Args:
         folder: as `daogou export reranker` writes it.
         threads: CPU threads in all; 0 takes every core.
+        kept: folder of compiled models, kept between starts; None keeps none.
 
     Raises:
         ModelError: the folder is missing, holds another kind of model, or is damaged.
     """
     info = read_model_info(folder, kind="reranker")
-    return (TokenReranker if info.encoder else PairReranker)(folder, info, threads=threads)
+    reranker = TokenReranker if info.encoder else PairReranker
+    return reranker(folder, info, threads=threads, kept=kept)
 
 
 def load_adapted(folder: Path, adapters: Adapters, *, threads: int = 0) -> TokenReranker:

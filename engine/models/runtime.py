@@ -19,6 +19,7 @@ from tokenizers import Encoding
 
 from engine.cores import usable_cores
 from engine.errors import ModelError
+from engine.models.compiled import compile_kept
 from engine.models.folder import GRAPH_FILE
 from engine.models.graph import Adapters, read_graph
 from engine.models.openvino import ov
@@ -60,6 +61,7 @@ class Session:
         threads: int = 0,
         tokens: bool = False,
         adapters: Adapters | None = None,
+        kept: Path | None = None,
     ) -> None:
         """Load and compile the graph in `folder`.
 
@@ -71,6 +73,7 @@ class Session:
                 run side by side.
             tokens: give what the last layer made of each token too: see `read`.
             adapters: what is added to the weights of linear layers.
+            kept: folder of compiled models, kept between starts; None keeps none.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
@@ -78,7 +81,9 @@ class Session:
         streams = threads or usable_cores()
         self.streams = streams
         self._max_length = max_length
-        self._model = _compile(folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {})
+        self._model = _compile(
+            folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {}, kept=kept
+        )
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
         requests = [self._model.create_infer_request() for _ in range(streams)]
@@ -237,7 +242,9 @@ def _smallest(port: ov.Output) -> NDArray[Any]:
     return np.ones(shape, dtype=port.element_type.to_dtype())
 
 
-def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> ov.CompiledModel:
+def _compile(
+    graph: Path, streams: int, *, tokens: bool, adapters: Adapters, kept: Path | None
+) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
         "NUM_STREAMS": streams,
@@ -247,8 +254,13 @@ def _compile(graph: Path, streams: int, *, tokens: bool, adapters: Adapters) -> 
         "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
     }
     try:
-        model = read_graph(graph, tokens=tokens, adapters=adapters)
-        return ov.Core().compile_model(model, "CPU", options)
+        return compile_kept(
+            graph,
+            options,
+            lambda: read_graph(graph, tokens=tokens, adapters=adapters),
+            variant="tokens" if tokens else "",
+            kept=None if adapters else kept,
+        )
     except RuntimeError as error:
         raise ModelError(
             f"{graph} cannot be loaded: {_last_line(error)}. "
