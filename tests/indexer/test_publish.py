@@ -69,7 +69,7 @@ def make_reranker(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> P
     info = info.model_copy(update={"fingerprint": fingerprint_of(info)})
     (folder / INFO_FILE).write_text(info.model_dump_json(), "utf-8")
 
-    def load(path: Path, *, threads: int = 0) -> FakeReranker:
+    def load(path: Path, *, threads: int = 0, kept: Path | None = None) -> FakeReranker:
         fake = FakeReranker()
         fake.fingerprint = read_model_info(path, kind="reranker").fingerprint
         return fake
