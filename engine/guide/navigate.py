@@ -14,6 +14,7 @@ from engine.guide.relax import Relaxation, relax_filter, wording
 from engine.guide.spelling import Correction, Speller
 from engine.guide.understanding import SURE, QueryReader, Statement, without
 from engine.models.tokenizer import load_tokenizer
+from engine.models.tokens import READ_TOKENS
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.phrases import words_of
 from engine.retrieval.shelves import Shelf
@@ -87,7 +88,7 @@ class Navigator:
     @cached_property
     def _speller(self) -> Speller:
         suggestions = self._snapshot.suggestions
-        tokenizer = load_tokenizer(self._snapshot.folder / "models" / "encoder", 16)
+        tokenizer = load_tokenizer(self._snapshot.folder / "models" / "encoder", READ_TOKENS)
 
         def common(word: str) -> bool:
             return any(tokenizer.token_to_id(one) is not None for one in (word, f"▁{word}"))

@@ -35,6 +35,7 @@ from engine.guide.chain import OUTSIDE, Chances, Floats, allowed, best_path, run
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.folder import TOKENIZER_FILE
 from engine.models.tokenizer import load_tokenizer
+from engine.models.tokens import READ_TOKENS
 
 SHIPPED_SPANS = Path(__file__).parents[1] / "models" / "shipped" / "spans"
 """The span tagger that comes with daogou."""
@@ -202,7 +203,7 @@ class SpanTagger:
             known = self._known.get(read)
         if known is not None:
             return known
-        pieces = self.tokenizer.encode(read, add_special_tokens=False).ids
+        pieces = self.tokenizer.encode(read, add_special_tokens=False).ids[:_MOST_PIECES]
         grams = self._grams[grams_of(read, len(self._grams))].mean(axis=0)
         mean = self._pieces[pieces].mean(axis=0) if pieces else np.zeros_like(self._pieces[0])
         vector: Floats = np.concatenate([grams, mean])
@@ -233,7 +234,7 @@ def load_spans(folder: Path) -> SpanTagger:
         raise ModelError(f"{folder} reads the pieces of another tokenizer than daogou's. {_CURE}")
     if missing := _PARTS - weights.keys():
         raise ModelError(f"{folder / WEIGHTS_FILE} lacks {', '.join(sorted(missing))}. {_CURE}")
-    return SpanTagger(info, weights, load_tokenizer(SHIPPED_ENCODER, _MOST_PIECES))
+    return SpanTagger(info, weights, load_tokenizer(SHIPPED_ENCODER, READ_TOKENS))
 
 
 @cache
