@@ -199,8 +199,12 @@ class RowSet:
         """The allowed rows, ascending."""
         return np.flatnonzero(self.mask).astype(np.int64)
 
+    @cached_property
+    def _size(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._size
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ def test_markers_that_are_typed_are_words() -> None:
     assert found.tokens.count("[SEP]") == found.tokens.count("[CLS]") == 1
 
 
+def test_the_same_is_loaded_once(tmp_path: Path) -> None:
+    first = load_tokenizer(SHIPPED_ENCODER, 32)
+    (tmp_path / TOKENIZER_FILE).write_bytes((SHIPPED_ENCODER / TOKENIZER_FILE).read_bytes())
+    assert load_tokenizer(tmp_path, 32) is first
+    assert load_tokenizer(SHIPPED_ENCODER, 48) is not first
+    assert len(first.encode(LONG)) == 32
+
+
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / TOKENIZER_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError, match="is not a tokenizer"):
