@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,17 +13,31 @@ from indexer.catalog.layouts import Layout, matching_layout
 from indexer.catalog.rows.table import Table
 
 _KNOWN = frozenset(FIELDS)
-_OFTEN_NAMED = {
-    "id": ("product_id", "item_id", "asin", "sku", "handle", "uid", "code"),
-    "title": ("name", "product_name", "product_title", "label"),
-}
+_ALSO_NAMED = {
+    "id": ("product_id", "item_id"),
+    "title": ("name", "product_name", "product_title"),
+    "description": (
+        "product_description", "long_description", "body_html", "short_description", "summary",
+    ),
+    "bullet_points": ("bullets", "highlights", "short_description"),
+    "brand": ("manufacturer", "vendor", "brand_name"),
+    "color": ("colour",),
+    "category": ("category_path", "product_category", "product_type"),
+}  # fmt: skip
+"""What feeds of shops and their systems call fields of text. Of several, the first that is there;
+none where the field's own name is. Left out are fields that a value may not fit (a column that only
+sounds like a number would have its rows rejected) or not whole (several GTINs)."""
+_OFTEN_NAMED = {"id": ("asin", "sku", "handle", "uid", "code"), "title": ("label",)}
+"""What may well hold them, and is to be confirmed."""
 
 
 class Columns:
     """What becomes of each column: `--map` decides, then the layout, then the column's own name.
 
-    Names are compared without case, and with spaces and hyphens as underscores. Whatever feeds no
-    field is an attribute.
+    Names are compared without case, and with spaces and hyphens as underscores. A field that no
+    column is named after is fed by one that is often called otherwise (`_ALSO_NAMED`), but not in
+    the files of a published layout, which is to be asked for. Whatever feeds no field is an
+    attribute.
     """
 
     def __init__(self, layout: Layout, mapping: Mapping[str, str]) -> None:
@@ -48,7 +62,7 @@ class Columns:
         """The columns that `--map` names."""
         return set(self._mapping.values())
 
-    def feeds(self, column: str, beside: Container[str]) -> list[str]:
+    def feeds(self, column: str, beside: Collection[str]) -> list[str]:
         """The fields a column feeds, among the columns beside it; none where it is an attribute.
 
         Of `Title` and `title` the exact name is the field, the other an attribute.
@@ -56,9 +70,22 @@ class Columns:
         if column in self._fed:
             return self._fed[column]
         name = as_field(column)
-        if name not in _KNOWN or name in self._column_of:
+        if name != column and name in beside:
             return []
-        return [name] if name == column or name not in beside else []
+        if name in _KNOWN:
+            return [] if name in self._column_of else [name]
+        return self._also(name, beside)
+
+    def _also(self, name: str, beside: Collection[str]) -> list[str]:
+        """The field that a column of another name feeds, if no better one does."""
+        if self._layout.columns or matching_layout(tuple(beside)):
+            return []
+        there = {as_field(column) for column in beside if column not in self._fed}
+        for field, others in _ALSO_NAMED.items():
+            better = {field, *others[: others.index(name)]} if name in others else None
+            if better is not None and field not in self._column_of and not better & there:
+                return [field]
+        return []
 
     def feeding(self, row: Mapping[str, object]) -> tuple[tuple[str, list[str]], ...]:
         """Each column of a row, with the fields it feeds."""

@@ -78,8 +78,9 @@ def find_layout(name: str) -> Layout:
 
 def matching_layout(columns: tuple[str, ...]) -> str:
     """The published layout that these columns are in; empty if none."""
-    for name in ("wands", "esci"):
-        if {find_layout(name).columns[key] for key in ("id", "title")} <= set(columns):
+    told_by = {"wands": ("id", "title", "category"), "esci": ("id", "title")}
+    for name, fields in told_by.items():
+        if {find_layout(name).columns[field] for field in fields} <= set(columns):
             return name
     return ""
 

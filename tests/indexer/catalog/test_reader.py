@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -96,10 +97,48 @@ def test_of_two_columns_for_one_field_none_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"product_id": "1", "name": "Kettle"}, {}),
+        ({"id": "1", "Product Name": "Kettle"}, {}),
+        ({"id": "1", "title": "Kettle", "name": "K1"}, {"attributes": {"name": "K1"}}),
+        ({"id": "1", "title": "Kettle", "short_description": "Hot."}, {"description": "Hot."}),
+        (
+            {"id": "1", "title": "Kettle", "short_description": "Hot.", "body_html": "<p>Long</p>"},
+            {"description": "Long", "bullet_points": ("Hot.",)},
+        ),
+        (
+            {"id": "1", "title": "Kettle", "description": "", "summary": "Boils."},
+            {"attributes": {"summary": "Boils."}},
+        ),
+        ({"id": "1", "title": "Kettle", "Manufacturer": "Emberly"}, {"brand": "Emberly"}),
+        ({"id": "1", "title": "Kettle", "vendor": "E", "brand": "B"},
+         {"brand": "B", "attributes": {"vendor": "E"}}),
+        ({"id": "1", "title": "Kettle", "vendor": "E", "manufacturer": "M"},
+         {"brand": "M", "attributes": {"vendor": "E"}}),
+        ({"id": "1", "title": "Kettle", "product_type": "Kitchen > Kettles"},
+         {"category": ("Kitchen", "Kettles")}),
+    ],
+)  # fmt: skip
+def test_columns_that_are_often_called_otherwise_feed_what_they_mean(
+    tmp_path: Path, row: dict[str, object], expected: dict[str, Any]
+) -> None:
+    (kettle,) = read(write_jsonl(tmp_path / "shop.jsonl", row)).products
+    assert kettle == Product(id="1", title="Kettle", **expected)
+
+
+def test_what_is_mapped_goes_before_what_is_often_meant(tmp_path: Path) -> None:
+    row = {"id": "1", "name": "K1", "label": "Kettle", "vendor": "E"}
+    path = write_jsonl(tmp_path / "shop.jsonl", row)
+    (kettle,) = read(path, mapping={"title": "label", "color": "vendor"}).products
+    assert kettle == Product(id="1", title="Kettle", color="E", attributes={"name": "K1"})
+
+
+@pytest.mark.parametrize(
     ("header", "mapping", "layout", "message"),
     [
         ("sku,title", {}, "auto", r"for the id\. Name it with --map id=sku\. Its columns: sku"),
-        ("id,product_name", {}, "auto", "--map title=product_name"),
+        ("id,label", {}, "auto", "--map title=label"),
         ("id,titel", {}, "auto", "--map title=titel"),
         ("id,x", {}, "auto", "--map title=COLUMN"),
         ("id,title", {"titel": "x"}, "auto", "Did you mean title"),
