@@ -90,6 +90,12 @@ class LexicalRetriever(Protocol):
         `depth`: a narrow filter loses nothing.
         """
 
+    def above(self, query: str, least: float, most: int) -> Ranking:
+        """The products that `search` gives at least this score (above 0), the best `most` of them.
+
+        Where there are more, which of those that tie at the end are among them is arbitrary.
+        """
+
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product, sooner than by searching."""
 

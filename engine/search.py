@@ -26,7 +26,7 @@ from engine.listing import AS_RANKED, Lister, Listing, View
 from engine.manifest import read_manifest
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
-from engine.retrieval.matching import DEPTHS, Matcher
+from engine.retrieval.matching import COLLECTED, Matcher
 from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -410,7 +410,7 @@ class SearchEngine:
         matches.
         """
         size = len(self.snapshot)
-        return max(size if size <= _SMALL else DEPTHS[0], self.settings.lexical_depth)
+        return max(size if size <= _SMALL else COLLECTED, self.settings.lexical_depth)
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""

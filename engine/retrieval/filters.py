@@ -139,12 +139,17 @@ def _value(name: str, value: object) -> str | bool:
 
 
 def allowed_rows(condition: Filter, facets: Facets) -> RowSet:
-    """Exactly the products that pass the filter.
+    """Exactly the products that pass the filter; the mask is shared, and cannot be written to.
 
     Raises:
         FilterError: unknown field or ill-typed value.
     """
-    return RowSet(_mask(condition, facets))
+    mask = facets.passing.get(condition)
+    if mask is None:
+        mask = _mask(condition, facets)
+        mask.flags.writeable = False
+        facets.passing.keep(condition, mask)
+    return RowSet(mask)
 
 
 def _mask(condition: Filter, facets: Facets) -> NDArray[np.bool_]:

@@ -200,6 +200,34 @@ class LexicalIndex:
         """
         return [self._search(query, depth, allowed) for query in queries]
 
+    def above(self, query: str, least: float, most: int) -> Ranking:
+        """The products that `search` gives at least this score (above 0), the best `most` of them.
+
+        Only products with a telling term are looked at: all that a product without one may score is
+        less (the essential lists of MaxScore, Turtle and Flood 1995). Of "3 inch maple veneer" that
+        spares most that have "3" and "inch".
+        """
+        terms = self._terms(query)
+        clause = self._any(terms)
+        telling = self._telling(terms, least)
+        if clause is None or not telling or most < 1:
+            return Ranking.empty()
+        if len(telling) < len(terms):
+            only = Clause.const_score_query(self._any(telling), 0.0)
+            clause = Clause.boolean_query([(Occur.Must, only), (Occur.Must, clause)])
+        found = self._collect(clause, min(most, len(self._id_rank)))
+        return found.top(int((found.scores >= np.float32(least)).sum()))
+
+    def _telling(self, terms: Sequence[str], least: float) -> list[str]:
+        """The terms of which a product needs one to score so much, in their order."""
+        size = self._searcher.num_docs
+        held = np.array([self._searcher.doc_freq(_TEXT, term) for term in terms], dtype=np.float64)
+        # BM25's weight of a term, which saturation never reaches; and a little for its rounding.
+        bounds = np.log1p((size - held + 0.5) / (held + 0.5)) * (_K1 + 1) * 1.001
+        order = np.argsort(bounds, kind="stable")
+        spared = set(order[np.cumsum(bounds[order]) < least].tolist())
+        return [term for place, term in enumerate(terms) if place not in spared]
+
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product."""
         return any(self._searcher.doc_freq(_TEXT, term) for term in self._terms(query))
@@ -301,9 +329,10 @@ class LexicalIndex:
         tantivy adds the terms' scores in the order of the clauses, so a product's score is the same
         to the last bit however the search came to it.
         """
-        clauses = [
-            Clause.term_query(self._schema, _TEXT, term, "freq") for term in self._terms(query)
-        ]
+        return self._any(self._terms(query))
+
+    def _any(self, terms: Sequence[str]) -> Clause | None:
+        clauses = [Clause.term_query(self._schema, _TEXT, term, "freq") for term in terms]
         return Clause.boolean_query([(Occur.Should, each) for each in clauses]) if clauses else None
 
     def _request(self, query: str) -> Request:

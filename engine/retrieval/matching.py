@@ -23,8 +23,9 @@ MOST = 10_000
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
-DEPTHS = (1_000, 4_000, MOST + 1)
-"""Of keyword searches: collecting all that has any of the words takes long, and few matter."""
+COLLECTED = 1_000
+"""Products that a keyword search collects: all that has any of the words takes long, and few
+matter."""
 _KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB
 
 
@@ -93,19 +94,17 @@ class Matcher:
         return Matches(rows, scores, complete)
 
     def _said(self, text: str, keyword: Ranking) -> Ranking:
-        """What has at least the share of the best keyword score: looked for ever deeper."""
-        for depth in DEPTHS:
-            if not len(keyword) or (
-                len(keyword) < depth and keyword.scores[-1] >= KEYWORD_SHARE * keyword.scores[0]
-            ):
-                (found,) = self._lexical.search([text], depth)
-                ends = len(found) < depth
-                keyword = found
-                if ends:
-                    break
+        """What has at least the share of the best keyword score: that is looked for anew where
+        what is known does not go so far down.
+        """
+        if not len(keyword):
+            (keyword,) = self._lexical.search([text], COLLECTED)
         if not len(keyword):
             return keyword
-        return keyword.top(int((keyword.scores >= KEYWORD_SHARE * keyword.scores[0]).sum()))
+        least = np.float32(KEYWORD_SHARE) * keyword.scores[0]
+        if keyword.scores[-1] >= least:
+            keyword = self._lexical.above(text, float(least), MOST + 1)
+        return keyword.top(int((keyword.scores >= least).sum()))
 
 
 def _size(found: Matches) -> int:

@@ -79,6 +79,18 @@ class LexicalContract:
         assert not shelf.finds(query)
         assert shelf.score(query, np.arange(3)).tolist() == [0, 0, 0]
 
+    @pytest.mark.parametrize("query", ["dog bowl", "12in steel frying pan", "SONY", "unheardof"])
+    @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 1.0])
+    def test_what_scores_so_much_is_all_that_search_gives_so_much(
+        self, shelf: LexicalRetriever, query: str, share: float
+    ) -> None:
+        [everything] = shelf.search([query], len(SHELF))
+        least = share * float(everything.scores[0]) if len(everything) else 1.0
+        expected = everything.top(int((everything.scores >= least).sum()))
+        same(shelf.above(query, least, len(SHELF)), expected)
+        assert len(shelf.above(query, least, 1)) == min(1, len(expected))
+        assert not len(shelf.above(query, 1e6, len(SHELF)))
+
     @pytest.mark.parametrize("query", ["pan", "no such pan", "bowl without oven", "SONY"])
     def test_what_is_searched_for_is_found(self, shelf: LexicalRetriever, query: str) -> None:
         assert len(shelf.search([query], 1)[0])
