@@ -40,6 +40,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "indexer/train/ranking_fit.py",
         "indexer/train/behaviour.py",
     ),
+    "onnxruntime": (PEER,),
     "bm25s": (PEER,),
     "implicit": ("indexer/evaluate/recommend_peers.py",),
 }

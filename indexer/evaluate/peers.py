@@ -10,7 +10,7 @@ from pathlib import Path
 
 from indexer.evaluate.peer_serving import Searches
 
-PEER, KEYWORD = "peer", "bm25s"
+PEER, ONNX, KEYWORD = "peer", "onnxruntime", "bm25s"
 """As a report names them."""
 
 
@@ -39,6 +39,7 @@ class Peer:
 
 PEERS = (
     Peer(PEER, "indexer.evaluate.peer", ()),
+    Peer(ONNX, "indexer.evaluate.peer_onnx", ("onnxruntime", "onnx", "onnxscript", "torch")),
     Peer(KEYWORD, "indexer.evaluate.peer_keyword", ("bm25s",)),
 )
 """The first is what every report compares with; the others are measured where installed."""

@@ -27,12 +27,12 @@ from indexer.evaluate.peer_pipeline import (
     write_vectors,
 )
 from indexer.evaluate.peer_serving import PRODUCTS
-from indexer.evaluate.peers import PEER, PEERS, Peer
+from indexer.evaluate.peers import ONNX, PEER, PEERS, Peer
 from tests.checkpoints import save_encoder
 from tests.shop import write_catalog
 
 INSTALLED = [peer for peer in PEERS if peer.installed()]
-RERANKING = [peer for peer in INSTALLED if peer.name == PEER]
+RERANKING = [peer for peer in INSTALLED if peer.name in {PEER, ONNX}]
 
 
 def write_products(path: Path, titles: Sequence[str]) -> Path:
