@@ -41,6 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "indexer/train/behaviour.py",
     ),
     "onnxruntime": (PEER,),
+    "txtai": (PEER,),
     "bm25s": (PEER,),
     "implicit": ("indexer/evaluate/recommend_peers.py",),
 }

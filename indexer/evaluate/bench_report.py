@@ -20,12 +20,12 @@ from rich.table import Table
 from indexer.evaluate.bench import FUSED, RERANKED, BenchReport, Figure
 from indexer.evaluate.figure import FAINT, STYLE, save
 from indexer.evaluate.load import Answers
-from indexer.evaluate.peers import KEYWORD, ONNX, PEER
+from indexer.evaluate.peers import KEYWORD, ONNX, PEER, TXTAI
 
 _COLOR = {RERANKED: "#D55E00", FUSED: "#0072B2"}
 """Ours; the peers are faint and told apart by their markers."""
 
-_MARKER = {PEER: "s", ONNX: "X", KEYWORD: "^", RERANKED: "D", FUSED: "o"}
+_MARKER = {PEER: "s", ONNX: "X", TXTAI: "v", KEYWORD: "^", RERANKED: "D", FUSED: "o"}
 
 
 def bench_to_json(report: BenchReport) -> dict[str, Any]:

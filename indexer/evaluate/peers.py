@@ -10,7 +10,7 @@ from pathlib import Path
 
 from indexer.evaluate.peer_serving import Searches
 
-PEER, ONNX, KEYWORD = "peer", "onnxruntime", "bm25s"
+PEER, ONNX, TXTAI, KEYWORD = "peer", "onnxruntime", "txtai", "bm25s"
 """As a report names them."""
 
 
@@ -40,6 +40,7 @@ class Peer:
 PEERS = (
     Peer(PEER, "indexer.evaluate.peer", ()),
     Peer(ONNX, "indexer.evaluate.peer_onnx", ("onnxruntime", "onnx", "onnxscript", "torch")),
+    Peer(TXTAI, "indexer.evaluate.peer_txtai", ("txtai",)),
     Peer(KEYWORD, "indexer.evaluate.peer_keyword", ("bm25s",)),
 )
 """The first is what every report compares with; the others are measured where installed."""
