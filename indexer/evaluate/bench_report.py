@@ -194,7 +194,8 @@ def draw_bench(report: BenchReport, path: Path) -> None:
             axes.set(title=title, xlabel="clients", xscale="log", yscale="log")
             axes.set_xticks(clients, [str(each) for each in clients])
             axes.minorticks_off()
-        left.legend(frameon=False)
+        named = left.get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=len(report.search), frameon=False)
         save(figure, path)
 
 
