@@ -40,6 +40,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "indexer/train/ranking_fit.py",
         "indexer/train/behaviour.py",
     ),
+    "onnxruntime": (PEER,),
+    "txtai": (PEER,),
+    "bm25s": (PEER,),
     "implicit": ("indexer/evaluate/recommend_peers.py",),
 }
 

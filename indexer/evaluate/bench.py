@@ -1,13 +1,13 @@
 """daogou against the pipeline a user would write, in one run on one machine (METRICS: Speed).
 
-Both serve over HTTP in processes of their own, are asked by the same clients in turn, and hold the
-same weights: the peer has those of the snapshot, in full precision.
+All serve over HTTP in processes of their own, are asked by the same clients in turn, and hold the
+same weights: the peers have those of the snapshot, in full precision. Other peers are measured
+beside where they are installed (`peers.PEERS`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -33,13 +34,11 @@ from indexer.evaluate.judgments import JudgedQueries
 from indexer.evaluate.load import Answers, Server, ask, closed_loop, open_loop, serving
 from indexer.evaluate.metrics import FULL_CATALOG, per_query
 from indexer.evaluate.peer_serving import PRODUCTS
+from indexer.evaluate.peers import PEER, PEERS, Peer
 from indexer.evaluate.statistics import bootstrap
 
-PEER, RERANKED, FUSED = "peer", "daogou", "daogou, fused"
-"""What is measured: the peer, daogou with its reranker, and without."""
-
-KEYWORD = "bm25s"
-"""And keyword search alone, where that library is installed."""
+RERANKED, FUSED = "daogou", "daogou, fused"
+"""What is measured beside the peers: daogou with its reranker, and without."""
 
 _UNHURRIED = {"DAOGOU_CACHE": "0", "DAOGOU_TIMEOUT_MS": "60000", "DAOGOU_QUEUE": "10000"}
 """By the protocol: no result cache, no deadline, nothing degraded, nothing refused."""
@@ -110,16 +109,20 @@ class BenchReport:
         rounds = zip(*self.search[subject].values(), strict=True)
         return [max(answers.rate for answers in each) for each in rounds]
 
-    def ratios(self) -> dict[str, Figure]:
-        """Ours in units of the peer's, round by round."""
+    def peers(self) -> list[str]:
+        """Those that were measured, the one that ratios are of first."""
+        return [peer.name for peer in PEERS if peer.name in self.search]
+
+    def ratios(self, over: str = PEER) -> dict[str, Figure]:
+        """Ours in units of a peer's, round by round."""
         found: dict[str, Figure] = {}
         for name, subject in (("search", RERANKED), ("search_fused", FUSED)):
             if subject in self.search:
-                pairs = zip(self.saturation(subject), self.saturation(PEER), strict=True)
+                pairs = zip(self.saturation(subject), self.saturation(over), strict=True)
                 found[name] = Figure.of([ours / theirs for ours, theirs in pairs])
         if self.index:
-            (own,) = self.index.keys() - {PEER, KEYWORD}
-            pairs = zip(self.index[own], self.index[PEER], strict=True)
+            (own,) = self.index.keys() & {RERANKED, FUSED}
+            pairs = zip(self.index[own], self.index[over], strict=True)
             found["index"] = Figure.of([ours / theirs for ours, theirs in pairs])
         return found
 
@@ -148,7 +151,7 @@ class Bench:
         Args:
             store: its current snapshot is measured.
             texts: distinct queries.
-            work: keeps the peer's models and index, for the next run over the same snapshot.
+            work: keeps the peers' models and indexes, for the next run over the same snapshot.
             options: how long.
             judged: queries whose nDCG@10 stands beside the times.
             say: told of every step.
@@ -161,11 +164,12 @@ class Bench:
         self._manifest: Manifest = read_manifest(self._snapshot)
         self._texts = list(texts)
         self._work = work / self._manifest.id
+        self._models = self._work / "models"
         self._options = options
         self._judged = judged
         self._say = say
         self._reranks = "reranker" in self._manifest.models
-        self._keyword = importlib.util.find_spec("bm25s") is not None
+        self._peers = [peer for peer in PEERS if peer.installed()]
         self.report = BenchReport(self._manifest.id, self._manifest.products, usable_cores())
 
     def run(self) -> BenchReport:
@@ -190,12 +194,13 @@ class Bench:
         """How each subject is served: command line and environment."""
         serve = [sys.executable, "-m", "daogou", "serve", "--store", str(self._store)]
         serve += ["--port", "0", "--log-level", "error"]
-        peer = [sys.executable, "-m", "indexer.evaluate.peer", "serve"]
-        peer += ["--index", str(self._work / "index"), "--models", str(self._work / "models")]
-        commands: dict[str, tuple[list[str], dict[str, str]]] = {PEER: (peer, {})}
-        if self._keyword:
-            keyword = [sys.executable, "-m", "indexer.evaluate.peer_keyword", "serve", "--index"]
-            commands[KEYWORD] = ([*keyword, str(self._work / KEYWORD)], {})
+        commands: dict[str, tuple[list[str], dict[str, str]]] = {
+            peer.name: (
+                [*peer.command("serve", self._models), "--index", str(self._work / peer.name)],
+                {},
+            )
+            for peer in self._peers
+        }
         if self._reranks:
             commands[RERANKED] = (serve, {**_UNHURRIED, "DAOGOU_RERANK": "true"})
         commands[FUSED] = (serve, {**_UNHURRIED, "DAOGOU_RERANK": "false"})
@@ -205,22 +210,19 @@ class Bench:
         """The snapshot's models in full precision, and its products encoded with them."""
         from indexer.train.shipped import restore  # noqa: PLC0415 - heavy
 
-        models = self._work / "models"
         for kind in ("encoder", *(("reranker",) if self._reranks else ())):
-            if not (models / kind).is_dir():
+            if not (self._models / kind).is_dir():
                 self._say(f"restoring the {kind} in full precision")
-                models.mkdir(parents=True, exist_ok=True)
+                self._models.mkdir(parents=True, exist_ok=True)
                 served = self._snapshot / "models"
-                restore(kind, models / kind, served / kind, served / "encoder")
+                restore(kind, self._models / kind, served / kind, served / "encoder")
         products = self._work / PRODUCTS
         if not products.is_file():
             self._write_products(products, self._manifest.products)
-        if not (self._work / "index" / PRODUCTS).is_file():
-            self._say(f"the peer indexes {self._manifest.products:,} products")
-            self._index_peer(products, self._work / "index")
-        if self._keyword and not (self._work / KEYWORD / PRODUCTS).is_file():
-            self._say(f"{KEYWORD} indexes them")
-            self._index_keyword(products, self._work / KEYWORD)
+        for peer in self._peers:
+            if not (self._work / peer.name / PRODUCTS).is_file():
+                self._say(f"{peer.name} indexes {self._manifest.products:,} products")
+                self._index_peer(peer, products, self._work / peer.name)
 
     def _write_products(self, path: Path, count: int) -> int:
         """The first products of the snapshot as JSON Lines; returns how many."""
@@ -234,13 +236,8 @@ class Bench:
 
     # Measurements.
 
-    def _index_peer(self, products: Path, out: Path) -> None:
-        models = str(self._work / "models")
-        command = [sys.executable, "-m", "indexer.evaluate.peer", "index", "--models", models]
-        _done([*command, "--products", str(products), "--out", str(out)])
-
-    def _index_keyword(self, products: Path, out: Path) -> None:
-        command = [sys.executable, "-m", "indexer.evaluate.peer_keyword", "index"]
+    def _index_peer(self, peer: Peer, products: Path, out: Path) -> None:
+        command = peer.command("index", self._models)
         _done([*command, "--products", str(products), "--out", str(out)])
 
     def _index_ours(self, products: Path, out: Path) -> None:
@@ -251,15 +248,16 @@ class Bench:
         _done([*command, *reranker])
 
     def _measure_indexing(self) -> None:
-        """From file to published, processes included, the two in turn."""
+        """From file to published, processes included, all in turn."""
         products = self._work / "some.jsonl"
         count = self._write_products(products, self._options.products)
+        ours = RERANKED if self._reranks else FUSED
+        subjects: dict[str, Callable[[Path, Path], None]] = {
+            peer.name: partial(self._index_peer, peer) for peer in self._peers
+        }
+        subjects[ours] = self._index_ours
         for number in range(self._options.rounds):
-            ours = RERANKED if self._reranks else FUSED
-            subjects = [(PEER, self._index_peer), (ours, self._index_ours)]
-            if self._keyword:
-                subjects.append((KEYWORD, self._index_keyword))
-            for subject, work in subjects:
+            for subject, work in subjects.items():
                 with _gone(self._work / f"indexed-{number}") as out:
                     began = time.perf_counter()
                     work(products, out)
@@ -319,19 +317,12 @@ class Bench:
 
     def _measure_in_process(self) -> None:
         """Without HTTP, one query after another, each by every subject in turn."""
-        from indexer.evaluate.peer import Pipeline  # noqa: PLC0415 - heavy
-
         settings = load_settings(store=self._store, cache=0, rerank=self._reranks)
         engine = SearchEngine.open(self._store, settings)
-        pipeline = Pipeline(self._work / "index", self._work / "models")
         subjects: dict[str, Callable[[str], object]] = {
-            PEER: lambda text: pipeline.search(text, 10)
+            peer.name: partial(peer.load(self._work / peer.name, self._models).search, k=10)
+            for peer in self._peers
         }
-        if self._keyword:
-            from indexer.evaluate.peer_keyword import KeywordPipeline  # noqa: PLC0415 - optional
-
-            keyword = KeywordPipeline(self._work / KEYWORD)
-            subjects[KEYWORD] = lambda text: keyword.search(text, 10)
         if self._reranks:
             subjects[RERANKED] = lambda text: engine.search(text, stage=Stage.RERANKED)
         subjects[FUSED] = lambda text: engine.search(text, stage=Stage.FUSED)

@@ -17,21 +17,31 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
-from indexer.evaluate.bench import FUSED, KEYWORD, PEER, RERANKED, BenchReport, Figure
+from indexer.evaluate.bench import FUSED, RERANKED, BenchReport, Figure
 from indexer.evaluate.figure import FAINT, STYLE, save
 from indexer.evaluate.load import Answers
+from indexer.evaluate.peers import KEYWORD, ONNX, PEER, TXTAI
 
-_COLOR = {PEER: FAINT, KEYWORD: FAINT, RERANKED: "#D55E00", FUSED: "#0072B2"}
-_MARKER = {PEER: "s", KEYWORD: "^", RERANKED: "D", FUSED: "o"}
+_COLOR = {RERANKED: "#D55E00", FUSED: "#0072B2"}
+"""Ours; the peers are faint and told apart by their markers."""
+
+_MARKER = {PEER: "s", ONNX: "X", TXTAI: "v", KEYWORD: "^", RERANKED: "D", FUSED: "o"}
 
 
 def bench_to_json(report: BenchReport) -> dict[str, Any]:
-    """Everything, `ratios` first: medians over the rounds, with the least and the most beside."""
+    """Everything, `ratios` first: medians over the rounds, with the least and the most beside.
+
+    `ratios` are ours in units of the main peer's, `ratios_over` in units of every other's.
+    """
     ratios = report.ratios()
     subjects = list(report.search)
     return {
         "ratios": {name: round(figure.median, 3) for name, figure in ratios.items()},
         "ratio_spread": {name: [figure.low, figure.high] for name, figure in ratios.items()},
+        "ratios_over": {
+            peer: {name: asdict(figure) for name, figure in report.ratios(peer).items()}
+            for peer in report.peers()[1:]
+        },
         "snapshot": report.snapshot,
         "products": report.products,
         "cores": report.cores,
@@ -90,6 +100,8 @@ def bench_to_tables(report: BenchReport) -> Group:
             lambda name: f"{np.mean(list(report.quality[name].values())):.4f}",
         )
     parts.append(table)
+    if report.quality:
+        parts.append(_gains(report))
     if report.overload:
         busy = _table("twice what it can serve", "", "")
         for name, value in report.overload.items():
@@ -99,12 +111,19 @@ def bench_to_tables(report: BenchReport) -> Group:
 
 
 def _ratios(report: BenchReport) -> Table:
-    table = _table("times the peer", "", "median [least, most]")
-    for name, figure in report.ratios().items():
-        table.add_row(name.replace("_", " "), str(figure))
+    peers = report.peers()
+    table = _table("times each peer, median [least, most]", "", *peers)
+    ratios = [report.ratios(peer) for peer in peers]
+    for name in ratios[0]:
+        table.add_row(name.replace("_", " "), *(str(figures[name]) for figures in ratios))
+    return table
+
+
+def _gains(report: BenchReport) -> Table:
+    table = _table("nDCG@10", "", "difference (95% interval)")
     for one, other in _pairs(report):
         mean, low, high = report.gain(one, other)
-        table.add_row(f"nDCG@10, {one} over {other}", f"{mean:+.4f} ({low:+.4f} to {high:+.4f})")
+        table.add_row(f"{one} over {other}", f"{mean:+.4f} ({low:+.4f} to {high:+.4f})")
     return table
 
 
@@ -122,9 +141,9 @@ _POINTS = ("p50", "p95", "p99")
 
 def _pairs(report: BenchReport) -> list[tuple[str, str]]:
     """Whose quality is compared with whose."""
-    asked = report.quality
-    pairs = [(RERANKED, FUSED), (RERANKED, PEER), (FUSED, PEER), (FUSED, KEYWORD)]
-    return [pair for pair in pairs if pair[0] in asked and pair[1] in asked]
+    pairs = [(RERANKED, FUSED)]
+    pairs += [(ours, peer) for peer in report.peers() for ours in (RERANKED, FUSED)]
+    return [pair for pair in pairs if report.quality.keys() >= set(pair)]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -159,7 +178,7 @@ def draw_bench(report: BenchReport, path: Path) -> None:
     with plt.rc_context(STYLE | {"axes.spines.left": True, "ytick.left": True}):
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
         for subject, by_clients in report.search.items():
-            look = {"color": _COLOR[subject], "marker": _MARKER[subject], "label": subject}
+            look = {"color": _COLOR.get(subject, FAINT), "marker": _MARKER[subject]}
             clients = list(by_clients)
             latency = [_of(rounds, lambda each: each.percentiles()["p50"]) for rounds in
                        by_clients.values()]  # fmt: skip
@@ -170,12 +189,13 @@ def draw_bench(report: BenchReport, path: Path) -> None:
                     [each.median - each.low for each in figures],
                     [each.high - each.median for each in figures],
                 ]
-                axes.errorbar(clients, middle, yerr=spread, capsize=3, **look)
+                axes.errorbar(clients, middle, yerr=spread, capsize=3, label=subject, **look)
         for axes, title in ((left, "Median latency, ms"), (right, "Searches a second")):
             axes.set(title=title, xlabel="clients", xscale="log", yscale="log")
             axes.set_xticks(clients, [str(each) for each in clients])
             axes.minorticks_off()
-        left.legend(frameon=False)
+        named = left.get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=len(report.search), frameon=False)
         save(figure, path)
 
 

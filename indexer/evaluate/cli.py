@@ -335,7 +335,7 @@ def bench(
     ] = None,
     qrels: _Qrels = None,
     work: Annotated[
-        Path, typer.Option(help="Keeps the peer's models and index for the next run.")
+        Path, typer.Option(help="Keeps the peers' models and indexes for the next run.")
     ] = Path("daogou-bench"),
     clients: Annotated[str, typer.Option(help="Numbers of clients, parted by commas.")] = (
         "1,2,8,32"
@@ -353,7 +353,9 @@ def bench(
     """Measure daogou against the pipeline a user would write, on this machine.
 
     The peer is sentence-transformers, a flat FAISS index and a cross-encoder over the 50 nearest,
-    in torch and full precision, with the snapshot's own weights. Needs the extra `train`.
+    in torch and full precision, with the snapshot's own weights. Needs the extra `train`. Measured
+    beside it where they are installed: the same through ONNX Runtime (`onnxruntime onnx
+    onnxscript`), hybrid search of `txtai`, and keyword search alone (`bm25s`).
     """
     from indexer.evaluate.bench import Bench, BenchOptions
     from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench

@@ -1,15 +1,11 @@
-"""Keyword search alone, after the documentation of bm25s (Lù 2024): a second peer.
+"""Keyword search alone, after the documentation of bm25s (Lù 2024).
 
 What a shop has before it has models: BM25 over the whole text, English stop words left out, words
-stemmed. `daogou bench` measures it where the library is installed.
-
-    python -m indexer.evaluate.peer_keyword index --products FILE --out DIR
-    python -m indexer.evaluate.peer_keyword serve --index DIR
+stemmed. `daogou bench` measures it where the library is installed: `pip install bm25s`.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +13,11 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from indexer.evaluate.peer_serving import PRODUCTS, arguments, read_products, serve, texts_of
+from indexer.evaluate import peer_serving
+from indexer.evaluate.peer_serving import PRODUCTS, read_products, texts_of
 
 _STEMMER = Stemmer.Stemmer("english")
+_FOLDER = "bm25"
 
 
 class KeywordPipeline:
@@ -27,7 +25,7 @@ class KeywordPipeline:
 
     def __init__(self, index: Path) -> None:
         self._products = read_products(index / PRODUCTS)
-        self._index: Any = bm25s.BM25.load(str(index / "bm25"), mmap=True)
+        self._index: Any = bm25s.BM25.load(str(index / _FOLDER), mmap=True)
 
     def search(self, text: str, k: int) -> list[dict[str, Any]]:
         """The best `k` products as they were indexed, with their scores."""
@@ -45,23 +43,17 @@ def _tokenized(texts: list[str]) -> Any:  # noqa: ANN401 - bm25s has no types
     return bm25s.tokenize(texts, stopwords="en", stemmer=_STEMMER, show_progress=False)
 
 
-def build(products: Path, out: Path) -> None:
-    """Index the products of a JSON Lines file."""
-    out.mkdir(parents=True, exist_ok=True)
+def build(products: Path, _models: Path, out: Path) -> None:
+    """Index the products of a JSON Lines file; there is no model to read them."""
     index = bm25s.BM25()
     index.index(_tokenized(texts_of(read_products(products))), show_progress=False)
-    index.save(str(out / "bm25"))
-    shutil.copyfile(products, out / PRODUCTS)  # last: what has it is whole
+    index.save(str(out / _FOLDER))
 
 
-def main() -> None:
-    """Index or serve."""
-    given = arguments(__doc__).parse_args()
-    if given.what == "index":
-        build(given.products, given.out)
-    else:
-        serve(KeywordPipeline(given.index))
+def load(index: Path, _models: Path) -> KeywordPipeline:
+    """The index, ready to be searched."""
+    return KeywordPipeline(index)
 
 
 if __name__ == "__main__":
-    main()
+    peer_serving.main(__doc__, build, load)

@@ -1,11 +1,17 @@
-"""How a peer is served: FastAPI, as anybody would, on a free port."""
+"""How a peer is run: an index written, and served with FastAPI, as anybody would, on a free port.
+
+python -m indexer.evaluate.peer… index --products FILE --models DIR --out DIR
+python -m indexer.evaluate.peer… serve --index DIR --models DIR
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,16 +32,6 @@ class Searches(Protocol):
         """The best `k` products as they were indexed, with their scores."""
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options of every peer."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("what", choices=("index", "serve"))
-    parser.add_argument("--products", type=Path)
-    parser.add_argument("--index", type=Path)
-    parser.add_argument("--out", type=Path)
-    return parser
-
-
 def read_products(path: Path) -> list[dict[str, Any]]:
     """The products of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -46,7 +42,34 @@ def texts_of(products: list[dict[str, Any]]) -> list[str]:
     return [passage(Product.from_dict(product)) for product in products]
 
 
-def serve(pipeline: Searches) -> None:
+def main(
+    description: str | None,
+    build: Callable[[Path, Path, Path], None],
+    load: Callable[[Path, Path], Searches],
+) -> None:
+    """Index or serve, as the command line says.
+
+    Args:
+        description: of the peer.
+        build: given a file of products, the folder of models and an empty folder, writes an index.
+        load: given an index and the folder of models, opens it.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("what", choices=("index", "serve"))
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--products", type=Path)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.what == "serve":
+        _serve(load(given.index, given.models))
+        return
+    given.out.mkdir(parents=True, exist_ok=True)
+    build(given.products, given.models, given.out)
+    shutil.copyfile(given.products, given.out / PRODUCTS)  # last: what has it is whole
+
+
+def _serve(pipeline: Searches) -> None:
     """Answer `GET /v1/search?q=…&k=…` on a free port, printed once it can."""
     app = FastAPI()
 

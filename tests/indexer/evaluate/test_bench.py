@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
 from indexer.build import IndexOptions, index_catalog
-from indexer.evaluate.bench import FUSED, KEYWORD, PEER, RERANKED, BenchReport
+from indexer.evaluate.bench import FUSED, RERANKED, BenchReport
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
+from indexer.evaluate.peers import KEYWORD, ONNX, PEER, PEERS
 from tests.checkpoints import PAIRS, PASSAGES, save_encoder
 from tests.shop import write_catalog
 
@@ -32,15 +33,17 @@ def answers(rate: float) -> Answers:
 def report() -> BenchReport:
     found = BenchReport("snapshot-1", 12, 2)
     rates = {PEER: ([1.0, 2.0], [1.5, 2.5]), RERANKED: ([10.0, 30.0], [15.0, 20.0])}
+    rates[ONNX] = ([2.0, 4.0], [3.0, 5.0])
     rates[FUSED] = ([50.0, 100.0], [60.0, 100.0])
     for subject, (one, eight) in rates.items():
         found.search[subject] = {1: list(map(answers, one)), 8: list(map(answers, eight))}
         found.in_process[subject] = [0.01, 0.02]
         found.starts[subject] = [1.0, 2.0, 3.0]
         found.memory[subject] = 100.0
-    found.index = {PEER: [10.0, 20.0], RERANKED: [50.0, 80.0]}
+    found.index = {PEER: [10.0, 20.0], ONNX: [25.0, 40.0], RERANKED: [50.0, 80.0]}
     found.quality = {
         PEER: {"q1": 0.5, "q2": 0.7},
+        ONNX: {"q1": 0.4, "q2": 0.6},
         RERANKED: {"q1": 0.6, "q2": 0.8},
         FUSED: {"q1": 0.6, "q2": 0.7},
     }
@@ -58,13 +61,23 @@ def test_ratios_are_taken_round_by_round(report: BenchReport) -> None:
     assert report.gain(RERANKED, FUSED)[0] == pytest.approx(0.05)
 
 
+def test_ratios_are_taken_over_every_peer_that_was_measured(report: BenchReport) -> None:
+    assert report.peers() == [PEER, ONNX]
+    over = report.ratios(ONNX)
+    assert over["search"].median == pytest.approx(5.5)
+    assert (over["index"].low, over["index"].high) == pytest.approx((2.0, 2.0))
+
+
 def test_json_has_the_ratios_and_what_they_are_made_of(report: BenchReport) -> None:
     found = json.loads(json.dumps(bench_to_json(report), allow_nan=False))
     assert found["ratios"] == pytest.approx({"search": 11.0, "search_fused": 40.0, "index": 4.5})
+    assert found["ratios_over"].keys() == {ONNX}
+    assert found["ratios_over"][ONNX]["search_fused"]["median"] == pytest.approx(20.0)
     assert found["latency_ms"][PEER]["1"]["p50"]["median"] == pytest.approx(750.0)
     assert found["searches_per_s"][RERANKED]["high"] == pytest.approx(30.0)
     assert found["ndcg@10"][PEER] == pytest.approx(0.6)
     assert found["ndcg@10_gain"]["daogou over peer"]["mean"] == pytest.approx(0.1)
+    assert found["ndcg@10_gain"]["daogou over onnxruntime"]["mean"] == pytest.approx(0.2)
 
 
 def test_tables_and_picture_show_them(report: BenchReport, tmp_path: Path) -> None:
@@ -73,10 +86,13 @@ def test_tables_and_picture_show_them(report: BenchReport, tmp_path: Path) -> No
         console.print(bench_to_tables(report))
     text = captured.get()
     assert "11 [10, 12]" in text
+    assert "5.5 [5, 6]" in text
     assert "+0.1000 (+0.1000 to +0.1000)" in text
     assert "p99 ms" in text
     draw_bench(report, tmp_path / "bench.svg")
-    assert "Searches a second" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
+    drawn = (tmp_path / "bench.svg").read_text(encoding="utf-8")
+    assert "Searches a second" in drawn
+    assert all(subject in drawn for subject in report.search)
 
 
 def test_wrong_options_name_the_cure(tmp_path: Path) -> None:
@@ -120,7 +136,10 @@ def test_a_whole_run_on_tiny_models(tmp_path: Path) -> None:
     found = json.loads(ran.stdout)
     assert set(found["ratios"]) == {"search", "search_fused"}
     assert all(ratio > 0 for ratio in found["ratios"].values())
-    assert set(found["ndcg@10"]) == {PEER, KEYWORD, RERANKED, FUSED}
+    installed = {peer.name for peer in PEERS if peer.installed()}
+    assert installed >= {PEER, KEYWORD}
+    assert set(found["ndcg@10"]) == installed | {RERANKED, FUSED}
+    assert set(found["ratios_over"]) == installed - {PEER}
     assert found["ndcg@10"][KEYWORD] == 1.0
     assert found["ndcg@10"][FUSED] == 1.0
     assert found["overload"]["failed"] == 0
