@@ -16,6 +16,7 @@ from engine.types import Product
 from indexer.build import IndexOptions, IndexReport, make_snapshot, reject_log
 from indexer.catalog import RejectLog, read_changes
 from indexer.catalog.entries import Entry, Fresh, Known, KnownRows
+from indexer.device import require
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes
 
@@ -38,16 +39,18 @@ def apply_changes(
     Args:
         changes: a file as `index_catalog` reads, or a folder of them.
         store: must hold a snapshot, whose models and ranking stay.
-        options: `mapping`, `rejects`, `strict`, `threads` and `model_cache` count.
+        options: `mapping`, `rejects`, `strict`, `threads`, `model_cache` and `device` count.
         progress: where to report.
 
     Raises:
         CatalogError: the changes cannot be read, or no product would be left.
         SnapshotError: nothing was indexed yet, what was is damaged, or the store cannot be written
             to; StoreLockedError where another process is writing.
+        ModelError: a GPU was asked for that is not there.
     """
     snapshots = SnapshotStore(store)
     options = options or IndexOptions()
+    require(options.device)
     options = replace(options, rejects=options.rejects or store / REJECTS)
     if snapshots.current_id() is None:
         raise SnapshotNotFoundError(

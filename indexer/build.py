@@ -39,6 +39,7 @@ from indexer.catalog import RejectLog, read_entries
 from indexer.catalog.entries import Entry, KnownRows
 from indexer.checkpoint import Checkpoint
 from indexer.dense import write_dense
+from indexer.device import Device, require
 from indexer.encode import (
     ENCODE_CHUNK,
     PASSAGES,
@@ -82,6 +83,8 @@ class IndexOptions:
     threads: int = 0
     model_cache: Path | None = None
     """Folder of compiled models, kept between runs; None keeps none."""
+    device: Device = Device.AUTO
+    """What encodes passages. Queries are encoded on the CPU wherever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,10 @@ class IndexReport:
     """What the snapshot before held beside the catalog and is left out, since it was damaged."""
     recovered: Mapping[str, str] = field(default_factory=dict)
     """What it held and an older snapshot gave instead, with that one's id."""
+    device: str = ""
+    """What encoded, `cpu` or `cuda`, at last where it was both; empty where nothing had to be."""
+    no_gpu: str = ""
+    """Why the GPU that is there was given up; empty where it was not."""
 
 
 def index_catalog(
@@ -122,9 +129,10 @@ def index_catalog(
     Raises:
         CatalogError: the catalog cannot be read, or no product is left of it.
         SnapshotError: the store cannot be written to; StoreLockedError where another process is.
-        ModelError: a model folder is missing or damaged.
+        ModelError: a model folder is missing or damaged, or a GPU was asked for that is not there.
     """
     options = options or IndexOptions()
+    require(options.device)
     snapshots = SnapshotStore(store)
     with snapshots.writing(), reject_log(store, options) as rejects:
         infos = infos_of(choose_models(options.encoder, options.reranker))
@@ -180,7 +188,7 @@ def make_snapshot(
         snapshots: the store.
         read: gives the products, in the order of their rows, once it is told which are known.
         source: what the catalog is called.
-        options: models, ranking, threads and the cache count.
+        options: models, ranking, threads, the cache and the device count.
         before: what is served, to take over from.
         why: nothing can be taken over, though something is served.
         rejects: the rows that gave no product.
@@ -248,6 +256,8 @@ def make_snapshot(
         again=why if before is None else before.why,
         lost=tuple(carried.lost),
         recovered=carried.recovered,
+        device=reader.device,
+        no_gpu=reader.no_gpu,
     )
 
 
@@ -268,6 +278,7 @@ def _reader(folder: Path, infos: Mapping[str, ModelInfo], options: IndexOptions)
         keep=keep,
         threads=options.threads,
         kept=options.model_cache,
+        device=options.device,
     )
 
 

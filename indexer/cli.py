@@ -18,6 +18,7 @@ from rich.text import Text
 
 from engine.errors import CatalogError, SnapshotDamagedError, SnapshotError
 from engine.store import SnapshotStore
+from indexer.device import Device
 from indexer.progress import Bars, Silent
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="DAOGOU_STORE", help="Folder of the snapshots.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(help="What encodes texts; auto: a CUDA GPU where there is one and they are many."),
+]
 
 snapshots = typer.Typer(
     help="List, check, roll back and prune what was indexed.", no_args_is_help=True
@@ -79,6 +84,7 @@ def index(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change and how long it would take.")
     ] = False,
+    device: DeviceOption = Device.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,6 +105,7 @@ def index(
         min_recall=min_recall,
         threads=threads,
         model_cache=load_settings().model_cache,
+        device=device,
     )
     if dry_run:
         from indexer.plan import plan_index
@@ -144,6 +151,7 @@ def apply(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first rejected row.")
     ] = False,
+    device: DeviceOption = Device.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes every core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -158,6 +166,7 @@ def apply(
         strict=strict,
         threads=threads,
         model_cache=load_settings().model_cache,
+        device=device,
     )
     report = apply_changes(changes, store, options, Silent() if as_json else Bars())
     if as_json:
@@ -192,6 +201,8 @@ def _report(report: IndexReport) -> dict[str, object]:
         "rejects_file": str(report.rejects_file) if report.rejects_file else None,
         "bytes": report.bytes,
         "changes": asdict(report.changes),
+        "device": report.device,
+        "no_gpu": report.no_gpu,
         "again": report.again,
         "lost": list(report.lost),
         "recovered": dict(report.recovered),
@@ -214,6 +225,10 @@ def _print_report(report: IndexReport, store: Path) -> None:
         out.print(_said(report.changes, "encoded"))
     if report.again:
         out.print(f"Every text was encoded: {report.again}.")
+    if report.device == Device.CUDA:
+        out.print("Texts were encoded on the GPU.")
+    if report.no_gpu:
+        out.print(f"The GPU was given up: {report.no_gpu}.")
     if (dense := report.dense) is not None:
         out.print(
             f"Vectors lie in {dense.lists:,} lists, of which a search reads {dense.probes:,}: it "

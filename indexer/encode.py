@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import ModelError
 from engine.models.encoder import TransformerEncoder, load_encoder
 from engine.models.folder import EncoderInfo
 from engine.models.tokens import quantise
@@ -20,6 +21,14 @@ from engine.retrieval.dense import create_vectors
 from engine.retrieval.passages import PassageBuilder, Passages, segment_files
 from engine.text import passage
 from indexer.checkpoint import Checkpoint, Kept
+from indexer.device import (
+    CHECKED_TEXTS,
+    Device,
+    PassageEncoder,
+    check_agrees,
+    load_on_gpu,
+    takes_gpu,
+)
 from indexer.progress import Progress
 from indexer.reuse import Before
 
@@ -53,6 +62,7 @@ def write_vectors(
         before: the snapshot that rows are taken from.
     """
     count = len(origins)
+    reader.expect(int(np.count_nonzero(origins < 0)))
     products = ProductStore(folder)
     vectors = create_vectors(folder / VECTORS, count, reader.dim)
     with (
@@ -150,6 +160,7 @@ class PassageReader:
         keep: bool,
         threads: int,
         kept: Path | None = None,
+        device: Device = Device.CPU,
     ) -> None:
         """Prepare; the model is loaded when `load` is called, or a text has to be encoded.
 
@@ -159,12 +170,19 @@ class PassageReader:
             keep: whether the tokens of passages are kept.
             threads: CPU threads; 0 takes every core.
             kept: folder of compiled models; None keeps none.
+            device: what encodes, once `expect` is told how many texts there are.
         """
         self.dim = info.dim
         self.keep = keep
         self.checkpoint: Checkpoint | None = None
         """What a run that was stopped has encoded."""
         self.taken_up = 0
+        self.device = ""
+        """What encoded last, `cpu` or `cuda`; empty where nothing had to be."""
+        self.no_gpu = ""
+        """Why the GPU that is there was given up; empty where it was not."""
+        self._asked = device
+        self._gpu: PassageEncoder | None = None
         self._folder = folder
         self._threads = threads
         self._kept = kept
@@ -172,11 +190,11 @@ class PassageReader:
 
     @property
     def loaded(self) -> TransformerEncoder | None:
-        """The encoder, where one is loaded."""
+        """The serving encoder, where it is loaded; it is wherever a text was encoded."""
         return None if self._loading is None else self._loading.result()
 
     def load(self) -> Future[TransformerEncoder]:
-        """Begin to load the encoder, beside whatever else is done."""
+        """Begin to load the serving encoder, beside whatever else is done."""
         if self._loading is None:
             pool = ThreadPoolExecutor(1)
             self._loading = pool.submit(self._load)
@@ -185,6 +203,28 @@ class PassageReader:
 
     def _load(self) -> TransformerEncoder:
         return load_encoder(self._folder, threads=self._threads, tokens=self.keep, kept=self._kept)
+
+    def expect(self, texts: int) -> None:
+        """Load the encoder on the GPU where that is wanted for so many texts to encode.
+
+        Raises:
+            ModelError: a GPU was asked for and there is none, or the model cannot be put on it.
+        """
+        if takes_gpu(self._asked, texts):
+            try:
+                self._gpu = load_on_gpu(self._folder)
+            except ModelError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: ModelError) -> None:
+        """Go on with the CPU, and remember why.
+
+        Raises:
+            ModelError: the GPU was asked for.
+        """
+        if self._asked is Device.CUDA:
+            raise error
+        self._gpu, self.no_gpu = None, str(error)
 
     def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         """Vectors of the texts, (n, dim), and their tokens where those are kept."""
@@ -207,7 +247,23 @@ class PassageReader:
     def _encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
         if not texts:
             return np.empty((0, self.dim), dtype=np.float16), []
-        encoder = self.load().result()
+        serving = self.load().result()
+        if self._gpu is not None:
+            try:
+                if self.device != Device.CUDA:
+                    first = texts[:CHECKED_TEXTS]
+                    given = self._gpu.encode_passages(first)
+                    check_agrees(given, serving.encode_passages(first))
+                self.device = Device.CUDA.value
+                return self._read_with(self._gpu, texts)
+            except ModelError as error:
+                self._give_up(error)
+        self.device = Device.CPU.value
+        return self._read_with(serving, texts)
+
+    def _read_with(
+        self, encoder: PassageEncoder, texts: Sequence[str]
+    ) -> tuple[NDArray[np.float16], list[Kept]]:
         if not self.keep:
             return encoder.encode_passages(texts).astype(np.float16), []
         vectors, tokens = encoder.read_passages(texts)

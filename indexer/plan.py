@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from engine.errors import CatalogError
-from engine.models.encoder import load_encoder
+from engine.models.folder import EncoderInfo
 from engine.store import SnapshotStore
 from engine.text import passage
 from indexer.build import IndexOptions, entries_of
@@ -21,8 +21,9 @@ from indexer.carried import Carried
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.checkpoint import Checkpoint
-from indexer.encode import ENCODE_CHUNK
-from indexer.models import choose_models, infos_of, model_entry, reads_kept
+from indexer.device import require
+from indexer.encode import ENCODE_CHUNK, PassageReader
+from indexer.models import choose_models, encoder_of, infos_of, model_entry, reads_kept
 from indexer.reuse import Before, Changes, served_before
 
 T = TypeVar("T")
@@ -52,9 +53,10 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
 
     Raises:
         CatalogError: the catalog cannot be read, or no product is in it.
-        ModelError: the encoder is missing or damaged.
+        ModelError: the encoder is missing or damaged, or a GPU was asked for that is not there.
     """
     options = options or IndexOptions()
+    require(options.device)
     infos = infos_of(choose_models(options.encoder, options.reranker))
     encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
     snapshots = SnapshotStore(store)
@@ -78,7 +80,7 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
         raise CatalogError(f"{source} holds no products that could be indexed")
     changes = Changes(added=products) if before is None else before.total()
     changes.encoded, changes.taken_up = texts.to_encode, texts.taken_up
-    seconds = _seconds(options, texts.sample, texts.to_encode)
+    seconds = _seconds(options, encoder_of(infos), texts.sample, texts.to_encode)
     carried = Carried(snapshots)
     carried.look(past_queries=options.past_queries is None)
     lost, recovered = tuple(carried.lost), carried.recovered
@@ -114,13 +116,17 @@ def _passage(entry: Entry, before: Before | None) -> str:
     return passage(before.snapshot.products.fetch([entry.row])[0])
 
 
-def _seconds(options: IndexOptions, sample: list[str], texts: int) -> float:
+def _seconds(options: IndexOptions, info: EncoderInfo, sample: list[str], texts: int) -> float:
     """How long so many texts would take to encode."""
     if not sample:
         return 0.0
-    encoder = load_encoder(options.encoder, threads=options.threads)
+    reader = PassageReader(
+        options.encoder, info, keep=False, threads=options.threads, device=options.device
+    )
+    reader.expect(texts)
+    reader.read(sample[:1])  # the first text waits for the model
     began = time.perf_counter()
-    encoder.encode_passages(sample)
+    reader.read(sample)
     return (time.perf_counter() - began) * texts / len(sample)
 
 

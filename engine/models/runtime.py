@@ -194,14 +194,19 @@ class Session:
 
 
 def make_batches(
-    sequences: Sequence[Encoding], inputs: Sequence[str], *, shares: int = 1
+    sequences: Sequence[Encoding],
+    inputs: Sequence[str],
+    *,
+    shares: int = 1,
+    most: int = BATCH_TOKENS,
 ) -> Iterator[Batch]:
-    """Cut sequences, longest first, into batches of at most `BATCH_TOKENS` padded tokens.
+    """Cut sequences, longest first, into batches of about one length.
 
     Args:
         sequences: at least one token each.
         inputs: names of the graph's inputs.
         shares: how many batches may run at once: few sequences are parted among them.
+        most: padded tokens in one batch.
     """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     padded = -(-lengths // LENGTH_STEP) * LENGTH_STEP
@@ -210,7 +215,7 @@ def make_batches(
     start = 0
     while start < len(order):
         length = int(padded[order[start]])
-        places = order[start : start + max(1, min(BATCH_TOKENS // length, -(-share // length)))]
+        places = order[start : start + max(1, min(most // length, -(-share // length)))]
         yield Batch(
             places, {name: _pad(name, [sequences[i] for i in places], length) for name in inputs}
         )

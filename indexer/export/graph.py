@@ -139,6 +139,18 @@ def run_torch(module: torch.nn.Module, sequences: Sequence[Encoding]) -> NDArray
     return np.stack([rows[place] for place in range(len(sequences))])
 
 
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Unit vectors of texts, (batch, dim), from their tokens (batch, length, dim) and the mask."""
+    import torch  # noqa: PLC0415 - optional
+
+    if pooling == "cls":
+        pooled = hidden[:, 0]
+    else:
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, length, 1)
+        pooled = (hidden * mask).sum(1) / mask.sum(1)
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
 def write_graph(
     path: Path,
     module: torch.nn.Module,
@@ -281,13 +293,7 @@ def _bi_encoder_module(transformer: PreTrainedModel, pooling: Pooling) -> torch.
             token_type_ids: torch.Tensor,
         ) -> torch.Tensor:
             hidden = _call(self.transformer, input_ids, attention_mask, token_type_ids)
-            hidden = hidden.last_hidden_state  # (batch, length, dim)
-            if pooling == "cls":
-                pooled = hidden[:, 0]
-            else:
-                mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, length, 1)
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-            return torch.nn.functional.normalize(pooled, dim=-1)  # (batch, dim)
+            return pool(hidden.last_hidden_state, attention_mask, pooling)
 
     return BiEncoder()
 

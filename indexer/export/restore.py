@@ -1,4 +1,4 @@
-"""The weights of a serving model, as torch names and holds them.
+"""The weights of a serving model, as torch names and holds them, and the BERT they make.
 
 Int8 weights come back as they are served, rounding and corrected biases included; the smoothing
 that moved outliers of activations into them is taken back out.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ from engine.models.folder import GRAPH_FILE
 from engine.models.openvino import ov
 
 _WORDS = "transformer.embeddings.word_embeddings.weight"
+_OF_BERT = (
+    "embeddings.word_embeddings.weight",
+    "embeddings.position_embeddings.weight",
+    "embeddings.token_type_embeddings.weight",
+    "encoder.layer.0.intermediate.dense.weight",
+)
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -66,6 +73,42 @@ def read_weights(folder: Path) -> Restored:
     if not heads or not any(name.endswith(_WORDS) for name in weights):
         raise ModelError(f"{folder} holds no BERT that daogou exported: name a base with --base")
     return Restored(weights, heads, epsilon, tuple(gates))
+
+
+def transformer_of(restored: Restored) -> Any:  # noqa: ANN401 - transformers is not typed
+    """A BERT with these weights, a `transformers.BertModel` without pooler; needs torch.
+
+    Raises:
+        ModelError: they are those of another architecture.
+    """
+    import torch  # noqa: PLC0415 - optional
+    from transformers import BertConfig, BertModel  # noqa: PLC0415 - optional
+
+    state = {
+        name.removeprefix("transformer."): torch.from_numpy(value)
+        for name, value in restored.weights.items()
+        if name.startswith("transformer.")
+    }
+    if lacking := [name for name in _OF_BERT if name not in state]:
+        raise ModelError(f"what serves is no BERT: it has no {lacking[0]}")
+    words, width = state["embeddings.word_embeddings.weight"].shape
+    config = BertConfig(
+        vocab_size=words,
+        hidden_size=width,
+        num_hidden_layers=len({name.split(".")[2] for name in state if ".layer." in name}),
+        num_attention_heads=restored.heads,
+        intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
+        type_vocab_size=state["embeddings.token_type_embeddings.weight"].shape[0],
+        layer_norm_eps=restored.epsilon,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    left, unknown = model.load_state_dict(state, strict=False)
+    # The export leaves out what changes nothing; a new model has these zeros and ones already.
+    lost = [name for name in left if not name.endswith((".bias", "LayerNorm.weight"))]
+    if lost or unknown:
+        raise ModelError(f"what serves is no BERT: {', '.join([*lost, *unknown][:3])}")
+    return model.eval()
 
 
 def _input(op: ov.Node, place: int) -> ov.Node:

@@ -22,12 +22,12 @@ from engine.models.folder import TOKENIZER_FILE, read_model_info
 from engine.models.graph import Adapters
 from engine.models.reranker import READOUT, SHIPPED_RERANKER, load_adapted
 from engine.models.tokens import pack
-from indexer.export.restore import read_weights
+from indexer.export.restore import read_weights, transformer_of
 from indexer.train.crossencoder import CrossEncoder
 from indexer.train.evidence import Question, objective
 from indexer.train.loop import autocast
 from indexer.train.reranker import Texts, padded
-from indexer.train.shipped import cross_encoder_of, transformer_of
+from indexer.train.shipped import cross_encoder_of
 
 _RANK = 16
 _EPOCHS, _LISTS, _RATE, _DECAY, _CLIP = 3, 8, 1e-3, 0.01, 1.0

@@ -18,7 +18,7 @@ from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import TOKENIZER_FILE
 from engine.models.reranker import TokenReranker, load_reranker, softmax
 from engine.models.tokens import pack
-from indexer.export.restore import Restored, read_weights
+from indexer.export.restore import Restored, read_weights, transformer_of
 from indexer.train import crossencoder
 from indexer.train.reranker import Texts, logits
 
@@ -65,35 +65,6 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     return out
-
-
-def transformer_of(restored: Restored) -> Any:  # noqa: ANN401 - transformers is not typed
-    """A BERT with these weights."""
-    from transformers import BertConfig, BertModel  # noqa: PLC0415 - heavy
-
-    state = {
-        name.removeprefix("transformer."): torch.from_numpy(value)
-        for name, value in restored.weights.items()
-        if name.startswith("transformer.")
-    }
-    words, width = state["embeddings.word_embeddings.weight"].shape
-    config = BertConfig(
-        vocab_size=words,
-        hidden_size=width,
-        num_hidden_layers=len({name.split(".")[2] for name in state if ".layer." in name}),
-        num_attention_heads=restored.heads,
-        intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
-        max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
-        type_vocab_size=state["embeddings.token_type_embeddings.weight"].shape[0],
-        layer_norm_eps=restored.epsilon,
-    )
-    model = BertModel(config, add_pooling_layer=False)
-    left, unknown = model.load_state_dict(state, strict=False)
-    # The export leaves out what changes nothing; a new model has these zeros and ones already.
-    lost = [name for name in left if not name.endswith((".bias", "LayerNorm.weight"))]
-    if lost or unknown:
-        raise ModelError(f"what ships is no BERT: {', '.join([*lost, *unknown][:3])}")
-    return model.eval()
 
 
 def cross_encoder_of(

@@ -37,8 +37,7 @@ def read_vocabulary(encoder: Path, threads: int = 0) -> NDArray[np.float32]:
     Raises:
         ModelError: it is no BERT that daogou exported.
     """
-    from indexer.export.restore import read_weights  # noqa: PLC0415 - heavy
-    from indexer.train.shipped import transformer_of  # noqa: PLC0415 - heavy
+    from indexer.export.restore import read_weights, transformer_of  # noqa: PLC0415 - heavy
 
     torch.set_num_threads(threads or torch.get_num_threads())
     bert = transformer_of(read_weights(encoder))

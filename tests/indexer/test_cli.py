@@ -64,6 +64,8 @@ def test_an_index_run_as_json(indexed: tuple[Path, dict[str, Any], str]) -> None
         "rejects_by_reason": {},
         "rejects_file": None,
         "dense": None,
+        "device": "cpu",
+        "no_gpu": "",
         "again": "",
         "lost": [],
         "recovered": {},
