@@ -94,8 +94,9 @@ class Matcher:
         return Matches(rows, scores, complete)
 
     def _said(self, text: str, keyword: Ranking) -> Ranking:
-        """What has at least the share of the best keyword score: that is looked for anew where
-        what is known does not go so far down.
+        """What has at least the share of the best keyword score.
+
+        It is looked for anew where what is known does not go so far down.
         """
         if not len(keyword):
             (keyword,) = self._lexical.search([text], COLLECTED)
