@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +78,9 @@ def main() -> None:
     options.add_argument("--sizes", default="1e4,1e5,1e6,1e7", help="numbers of vectors")
     options.add_argument("--whole", default="", help="numbers of products, for whole searches")
     options.add_argument(
+        "--bare", action="store_true", help="whole searches of products without long texts"
+    )
+    options.add_argument(
         "--work", type=Path, help="a folder on a large disk; temporary if left out"
     )
     options.add_argument("--keep", action="store_true", help="keep the vectors for the next run")
@@ -115,7 +118,8 @@ def main() -> None:
         texts = read_texts(given.queries, _SETTING + _MEASURED)[_SETTING:]
         for size in whole:
             tables.setdefault("Whole searches, without reranking", [])
-            row = _whole_at(work, size, bed, stores=given.store, texts=texts, threads=given.threads)
+            products = _products(given.store, size, bare=given.bare)
+            row = _whole_at(work, size, bed, products, texts=texts, threads=given.threads)
             tables["Whole searches, without reranking"] = [
                 *tables["Whole searches, without reranking"], row,
             ]  # fmt: skip
@@ -254,8 +258,8 @@ def _whole_at(
     work: Path,
     size: int,
     bed: Seedbed,
+    products: Iterable[Product],
     *,
-    stores: Sequence[Path],
     texts: Sequence[str],
     threads: int,
 ) -> Row:
@@ -269,7 +273,7 @@ def _whole_at(
         infos = {kind: info for kind, (_, info) in models.items()}
         adopt_models(staging.folder, models, None)
         ranking = adopt_ranking(staging.folder, IndexOptions().ranking, infos)
-        entries = map(Fresh, _products(bed, stores, size))
+        entries = map(Fresh, products)
         with ProductWriter(staging.folder, {}) as writer:
             count = len(writer.read(entries, Silent()))
             writer.finish()
@@ -317,12 +321,17 @@ def search_whole(given: tuple[Path, Sequence[str]]) -> Row:
     return row
 
 
-def _products(bed: Seedbed, stores: Sequence[Path], size: int) -> Iterator[Product]:
-    """Made-up products: the title of a real one with words of another's, the rest of the other."""
+def _products(stores: Sequence[Path], size: int, *, bare: bool) -> Iterator[Product]:
+    """Made-up products: the title of a real one with words of another's, the rest of the other.
+
+    Bare ones have no description, bullet points and attributes.
+    """
     real: list[Product] = []
     for store in stores:
         engine = SearchEngine.open(store, load_settings(rerank=False))
         real += engine.snapshot.products.fetch(range(len(engine.snapshot)))
+    if bare:
+        real = [replace(one, description="", bullet_points=(), attributes={}) for one in real]
     draw = np.random.default_rng(7)
     for number in range(size):
         one, other = (real[place] for place in draw.integers(len(real), size=2))
