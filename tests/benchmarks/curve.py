@@ -111,9 +111,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for row in rows:
         at = row["median ms"], row["nDCG@10"]
         axis.scatter(*at, color="C0")
-        axis.annotate(str(row["ranked by"]), at, (4, 4), textcoords="offset points", fontsize=8)
+        name = str(row["ranked by"])
+        axis.annotate(name, at, (3, 5), textcoords="offset points", fontsize=8, rotation=40)
     axis.set(xscale="log", xlabel="median milliseconds of a search", ylabel="nDCG@10")
-    axis.margins(0.15)
+    axis.margins(0.15, 0.35)
     figure.savefig(path, dpi=120)
 
 
