@@ -134,3 +134,16 @@ def test_other_past_queries_and_damage_are_seen(tmp_path: Path) -> None:
     assert "lexical" not in shared(third)
     assert answers(tmp_path / "shop")
     assert first.products == third.products
+
+
+def test_damaged_columns_are_made_anew(tmp_path: Path) -> None:
+    products = (replace(CHEAPER[0], attributes={"capacity_l": 1}), *CHEAPER[1:])
+    whole = index(tmp_path / "shop", products)
+    expected = counts(whole)
+    path = whole.folder / "facets" / "texts" / "entry_starts.npy"
+    path.chmod(0o644)
+    content = path.read_bytes()
+    path.write_bytes(content[:128] + bytes(len(content) - 128))  # every value is the first
+    mended = index(tmp_path / "shop", products)
+    assert mended.changes.kept == len(products)
+    assert counts(mended) == expected

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from daogou import app
 from engine.models import compiled
 from engine.models.encoder import TransformerEncoder, load_encoder
 from engine.models.openvino import ov
+from engine.search import SearchEngine
 from engine.settings import load_settings, user_cache
 from tests.faults.tiny import save_tiny_encoder
+from tests.shop import write_catalog
 
 TEXTS = ["red shoes", "a tent for two"]
 
@@ -123,6 +127,22 @@ def test_what_a_killed_process_left_goes(model: Path, tmp_path: Path) -> None:
 def test_others_do_not_read_it(model: Path, tmp_path: Path) -> None:
     load(model, tmp_path / "kept")
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
+
+
+def test_indexing_and_searching_keep_what_they_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("DAOGOU_MODEL_CACHE", str(kept))
+    model, store = save_tiny_encoder(tmp_path / "tiny"), tmp_path / "store"
+    command = ["index", str(write_catalog(tmp_path / "shop.jsonl")), "--store", str(store)]
+    done = CliRunner().invoke(app, [*command, "--encoder", str(model), "--no-reranker"])
+    assert done.exit_code == 0, done.output
+    (first,) = files(kept)
+    SearchEngine.open(store, load_settings(threads=3))
+    assert len(set(files(kept)) - {first}) == 1  # for another number of threads
+    monkeypatch.setattr(ov.Core, "compile_model", None)  # would fail
+    assert SearchEngine.open(store, load_settings(threads=3)).search("kettle").hits
 
 
 def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,3 +228,29 @@ def test_filters_agree_with_reading_every_product(
     facets = facets_of(tmp_path_factory.mktemp("facets"), catalog)
     expected = [row for row, product in enumerate(catalog) if passes(condition, product)]
     assert allowed_rows(condition, facets).rows.tolist() == expected
+
+
+def test_what_passes_is_remembered_and_not_confused(tmp_path: Path) -> None:
+    facets = facets_of(tmp_path, PRODUCTS)
+    cheap, dear = parse_filters(["price<=20"]), parse_filters(["price>=20"])
+    first = allowed_rows(cheap, facets)
+    assert allowed_rows(dear, facets).rows.tolist() == [1, 2]
+    again = allowed_rows(parse_filters(["price<=20"]), facets)
+    assert again.mask is first.mask
+    assert again.rows.tolist() == [0]
+    assert len(again) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        again.mask[:] = True
+
+
+def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.retrieval.facets._MOST_KEPT", 2)
+    facets = facets_of(tmp_path, PRODUCTS)
+    filters = [parse_filters([f"price<={bound}"]) for bound in (1, 2, 3)]
+    first, _, last = (allowed_rows(one, facets).mask for one in filters)
+    assert allowed_rows(filters[2], facets).mask is last
+    assert allowed_rows(filters[0], facets).mask is not first
+    monkeypatch.setattr("engine.retrieval.facets._KEPT_BYTES", 1)
+    facets = facets_of(tmp_path / "other", PRODUCTS)
+    assert allowed_rows(filters[2], facets).rows.tolist() == []  # too large to be kept: asked anew
+    assert allowed_rows(filters[2], facets).mask is not allowed_rows(filters[2], facets).mask

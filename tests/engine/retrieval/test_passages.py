@@ -77,3 +77,12 @@ def test_a_file_that_was_cut_is_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(SnapshotDamagedError, match=path.name):
         Passages(tmp_path / "passages", WIDTH)
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path: Path) -> None:
+    passages = kept(tmp_path / "passages", [3, 4, 2])
+    path = tmp_path / "passages" / segment_files(0)[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert passages.take(np.array([0, 2])).mask.sum() == 5  # what is there is read
+    with pytest.raises(SnapshotDamagedError, match=f"{path.name} was cut short"):
+        passages.take(np.array([1]))
