@@ -99,7 +99,8 @@ class _Builders:
     """One of each kind."""
 
     def __init__(self, folder: Path, asked: Mapping[str, int]) -> None:
-        self._lexical = LexicalBuilder(folder / LEXICAL)
+        with keyword_faults():
+            self._lexical = LexicalBuilder(folder / LEXICAL)
         self._suggestions = SuggestionBuilder(folder / SUGGEST, asked)
         self._shelves = ShelfBuilder(folder / SHELVES)
         self._records = RecordBuilder(folder / RECORDS)

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.errors import SnapshotError
 from engine.guide.guide import ShoppingGuide
 from engine.manifest import read_manifest
 from engine.retrieval.facet_builder import FacetBuilder
 from engine.retrieval.facets import Facets
+from engine.retrieval.lexical import LexicalBuilder
+from engine.store import SnapshotStore
 from engine.types import Product
 from indexer import texts
 from indexer.build import IndexOptions, IndexReport, index_catalog
@@ -134,6 +137,24 @@ def test_other_past_queries_and_damage_are_seen(tmp_path: Path) -> None:
     assert "lexical" not in shared(third)
     assert answers(tmp_path / "shop")
     assert first.products == third.products
+
+
+@pytest.mark.parametrize("moment", ["__init__", "add", "finish"])
+def test_a_disk_that_is_full_for_the_keyword_index_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    before = index(tmp_path / "shop", PRODUCTS)
+
+    def full(*_: object) -> None:
+        raise ValueError("An IO error occurred: 'No space left on device (os error 28)'")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LexicalBuilder, moment, full)
+        renamed = (replace(PRODUCTS[0], title="Renamed"), *PRODUCTS[1:])
+        with pytest.raises(SnapshotError, match=r"No space left.*index again"):
+            index(tmp_path / "shop", renamed)
+    assert SnapshotStore(tmp_path / "shop" / "store").current() == before.folder
+    assert not (tmp_path / "shop" / "store" / "staging").exists()
 
 
 def test_damaged_columns_are_made_anew(tmp_path: Path) -> None:
