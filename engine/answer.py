@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ class Answer:
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
     collected: Ranking = field(default_factory=Ranking.empty)
     """What keyword search found: of it the lexical ranking is the head."""
+    said: Callable[[], Ranking] | None = None
+    """Waits for what matches by its words, where that is looked for beside other stages."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine.answer import Answer, Probabilities
 from engine.arrays import places_in
 from engine.asked import QueryVectors
+from engine.beside import Beside
 from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
@@ -56,6 +57,7 @@ class SearchEngine:
         self.settings = settings
         self.ranker = CandidateRanker(snapshot, settings)
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
+        self._beside = Beside(worthwhile=len(snapshot) > _SMALL)
         self._lister = Lister(
             snapshot.facets,
             snapshot.id_rank,
@@ -242,7 +244,7 @@ class SearchEngine:
             ]
             allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         if candidates is None:
-            self._retrieve(answers, stage, allowed, clock)
+            self._retrieve(answers, stage, allowed, clock, counted=not view.ranked)
         else:
             self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
         asked = stage
@@ -354,7 +356,7 @@ class SearchEngine:
         if whole or answer.vector is None:
             return Listing(ranking)
         known = () if allowed is not None else (answer.collected, answer.rankings[Stage.DENSE])
-        matches = self._matcher.of(answer.query.text, answer.vector, *known)
+        matches = self._matcher.of(answer.query.text, answer.vector, *known, said=answer.said)
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)
 
     def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
@@ -364,9 +366,19 @@ class SearchEngine:
         return rows if allowed is None else rows[allowed.mask[rows]]
 
     def _retrieve(
-        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, clock: Clock
+        self,
+        answers: Sequence[Answer],
+        stage: Stage,
+        allowed: RowSet | None,
+        clock: Clock,
+        *,
+        counted: bool = False,
     ) -> None:
-        """Fill in the rankings of the retrieval stages, as far as `stage` needs them."""
+        """Fill in the rankings of the retrieval stages, as far as `stage` needs them.
+
+        In a large catalog one query's words are looked up, and what matches them where it is to be
+        `counted`, while its vector is made and its neighbours are found.
+        """
         texts = [answer.query.text for answer in answers]
         for answer in answers:
             exact = np.array(answer.query.exact_rows, dtype=np.int64)
@@ -375,28 +387,44 @@ class SearchEngine:
             self._vectors.begin(texts[0])  # it runs while keywords are searched
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
-                found = self.snapshot.lexical.search(texts, self._collected, allowed)
+                finding = self._begin_keywords(answers, stage, allowed, counted=counted)
+        if stage in {Stage.FUSED, Stage.RERANKED}:
+            self._look_words_up(answers)  # while the encoder works
+        if stage is not Stage.LEXICAL:
+            with clock.measure("encode"):
+                vectors = self._vectors.of(texts)
+            with clock.measure(Stage.DENSE):
+                near = self.snapshot.dense.search(
+                    vectors, self.settings.dense_depth, allowed, then_above=True
+                )
+            for answer, ranking in zip(answers, near, strict=True):
+                answer.rankings[Stage.DENSE] = ranking
+        if stage is not Stage.DENSE:
+            with clock.measure(Stage.LEXICAL):
+                found = finding()
             for answer, ranking in zip(answers, found, strict=True):
                 answer.collected = ranking
                 answer.rankings[Stage.LEXICAL] = ranking.top(self.settings.lexical_depth)
-        if stage is Stage.LEXICAL:
-            return
-        if stage is not Stage.DENSE:
-            self._look_words_up(answers)  # while the encoder works
-        with clock.measure("encode"):
-            vectors = self._vectors.of(texts)
-        with clock.measure(Stage.DENSE):
-            found = self.snapshot.dense.search(
-                vectors, self.settings.dense_depth, allowed, then_above=True
-            )
-        for answer, ranking in zip(answers, found, strict=True):
-            answer.rankings[Stage.DENSE] = ranking
-        if stage is Stage.DENSE:
+        if stage in {Stage.LEXICAL, Stage.DENSE}:
             return
         with clock.measure(Stage.FUSED):
             for answer, vector in zip(answers, vectors, strict=True):
                 answer.vector = vector
                 self._fuse(answer, vector)
+
+    def _begin_keywords(
+        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, *, counted: bool
+    ) -> Callable[[], list[Ranking]]:
+        """Begin keyword search, and of one query to look for what matches by its words."""
+        texts = [answer.query.text for answer in answers]
+        finding = self._beside.begin(
+            lambda: self.snapshot.lexical.search(texts, self._collected, allowed)
+        )
+        if counted and len(answers) == 1 and stage is not Stage.LEXICAL:
+            (answer,) = answers
+            known = finding if allowed is None else None
+            answer.said = self._matcher.begin(answer.query.text, known, self._beside)
+        return finding
 
     def _look_words_up(self, answers: Sequence[Answer]) -> None:
         for answer in answers:

@@ -40,13 +40,7 @@ from indexer.catalog.entries import Entry, KnownRows
 from indexer.checkpoint import Checkpoint
 from indexer.dense import write_dense
 from indexer.device import Device, require
-from indexer.encode import (
-    ENCODE_CHUNK,
-    PASSAGES,
-    VECTORS,
-    PassageReader,
-    write_vectors,
-)
+from indexer.encode import ENCODE_CHUNK, PASSAGES, VECTORS, write_vectors
 from indexer.models import (
     adopt_models,
     adopt_ranking,
@@ -56,6 +50,7 @@ from indexer.models import (
     model_entry,
     reads_kept,
 )
+from indexer.passage_reader import PassageReader
 from indexer.products import ProductWriter
 from indexer.progress import Progress, Silent
 from indexer.reuse import Before, Changes, Origins, served_before
@@ -211,16 +206,18 @@ def make_snapshot(
             asked = carried.past_queries() if given is None else read_queries(given)
             adopt_models(folder, models, before)
             ranking = adopt_ranking(folder, options.ranking, infos)
-            reader = _reader(folder, infos, options)
+            reader = opened.enter_context(closing(_reader(folder, infos, options)))
+            checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=reader.keep)
+            if len(checkpoint):
+                reader.checkpoint = checkpoint
             writer = opened.enter_context(ProductWriter(folder, asked, before))
             stream = read(None if before is None else before.known)
-            origins = writer.read(stream, progress, reader.load)
+            origins = writer.read(stream, progress, reader.announce)
             if not len(origins):
                 raise CatalogError(_nothing_left(source, rejects))
             carried.adopt(folder, BEHAVIOUR, EVIDENCE)
         with timed(seconds, "encode"):
-            checkpoint = Checkpoint(snapshots.folder, infos["encoder"], tokens=reader.keep)
-            if np.count_nonzero(origins < 0) > ENCODE_CHUNK or len(checkpoint):
+            if np.count_nonzero(origins < 0) > ENCODE_CHUNK:
                 reader.checkpoint = checkpoint
             _write_parts(folder, origins, writer, reader, before=before, progress=progress)
         with timed(seconds, "index"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -12,27 +11,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ModelError
-from engine.models.encoder import TransformerEncoder, load_encoder
-from engine.models.folder import EncoderInfo
-from engine.models.tokens import quantise
 from engine.products import ProductStore
 from engine.retrieval.dense import create_vectors
 from engine.retrieval.passages import PassageBuilder, Passages, segment_files
 from engine.text import passage
-from indexer.checkpoint import Checkpoint, Kept
-from indexer.device import (
-    CHECKED_TEXTS,
-    Device,
-    PassageEncoder,
-    check_agrees,
-    load_on_gpu,
-    takes_gpu,
-)
+from indexer.checkpoint import Kept
+from indexer.passage_reader import Encoded, PassageReader
 from indexer.progress import Progress
 from indexer.reuse import Before
 
-ENCODE_CHUNK = 2_048
+ENCODE_CHUNK = 1_024
 """Passages encoded at a time: enough to sort by length, few enough to stay off the heap."""
 
 
@@ -70,13 +58,11 @@ def write_vectors(
         _keeper(folder, origins, before) if reader.keep else nullcontext() as keeper,
         progress.step("Encoding", count) as advance,
     ):
-        for rows in _chunks(origins):
+        for rows, finish in _begun(origins, products, reader):
             known = origins[rows.start : rows.stop]
-            fresh = np.flatnonzero(known < 0)
-            texts = [passage(product) for product in products.fetch(rows.start + fresh)]
             encoded = np.empty((len(rows), reader.dim), dtype=np.float16)
-            encoded[fresh], tokens = reader.read(texts)
-            if before is not None and len(fresh) < len(rows):
+            encoded[known < 0], tokens = finish()
+            if before is not None and (known >= 0).any():
                 encoded[known >= 0] = before.snapshot.vectors[known[known >= 0]]
             vectors[rows.start : rows.stop] = encoded
             if keeper is not None:
@@ -130,6 +116,21 @@ class _Keeper:
                 self.builder.take(self._before.places(known[start:stop].astype(np.int64)))
 
 
+def _begun(
+    origins: NDArray[np.int32], products: ProductStore, reader: PassageReader
+) -> Iterator[tuple[range, Callable[[], Encoded]]]:
+    """The rows in pieces, each with what waits for its texts; the next one is begun before."""
+    begun: tuple[range, Callable[[], Encoded]] | None = None
+    for rows in _chunks(origins):
+        fresh = rows.start + np.flatnonzero(origins[rows.start : rows.stop] < 0)
+        following = rows, reader.begin([passage(product) for product in products.fetch(fresh)])
+        if begun is not None:
+            yield begun
+        begun = following
+    if begun is not None:
+        yield begun
+
+
 def _chunks(origins: NDArray[np.int32]) -> Iterator[range]:
     """The rows in pieces, each with at most `ENCODE_CHUNK` texts to encode."""
     start, fresh = 0, np.flatnonzero(origins < 0)
@@ -147,124 +148,3 @@ def _runs(known: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
     """Where rows begin and end that are all to be encoded, or all taken over."""
     turns = np.flatnonzero(np.diff(known < 0)) + 1
     yield from pairwise([0, *turns.tolist(), len(known)])
-
-
-class PassageReader:
-    """Encodes texts, those alone that a run before did not."""
-
-    def __init__(
-        self,
-        folder: Path,
-        info: EncoderInfo,
-        *,
-        keep: bool,
-        threads: int,
-        kept: Path | None = None,
-        device: Device = Device.CPU,
-    ) -> None:
-        """Prepare; the model is loaded when `load` is called, or a text has to be encoded.
-
-        Args:
-            folder: the encoder's.
-            info: what it says of itself.
-            keep: whether the tokens of passages are kept.
-            threads: CPU threads; 0 takes every core.
-            kept: folder of compiled models; None keeps none.
-            device: what encodes, once `expect` is told how many texts there are.
-        """
-        self.dim = info.dim
-        self.keep = keep
-        self.checkpoint: Checkpoint | None = None
-        """What a run that was stopped has encoded."""
-        self.taken_up = 0
-        self.device = ""
-        """What encoded last, `cpu` or `cuda`; empty where nothing had to be."""
-        self.no_gpu = ""
-        """Why the GPU that is there was given up; empty where it was not."""
-        self._asked = device
-        self._gpu: PassageEncoder | None = None
-        self._folder = folder
-        self._threads = threads
-        self._kept = kept
-        self._loading: Future[TransformerEncoder] | None = None
-
-    @property
-    def loaded(self) -> TransformerEncoder | None:
-        """The serving encoder, where it is loaded; it is wherever a text was encoded."""
-        return None if self._loading is None else self._loading.result()
-
-    def load(self) -> Future[TransformerEncoder]:
-        """Begin to load the serving encoder, beside whatever else is done."""
-        if self._loading is None:
-            pool = ThreadPoolExecutor(1)
-            self._loading = pool.submit(self._load)
-            pool.shutdown(wait=False)
-        return self._loading
-
-    def _load(self) -> TransformerEncoder:
-        return load_encoder(self._folder, threads=self._threads, tokens=self.keep, kept=self._kept)
-
-    def expect(self, texts: int) -> None:
-        """Load the encoder on the GPU where that is wanted for so many texts to encode.
-
-        Raises:
-            ModelError: a GPU was asked for and there is none, or the model cannot be put on it.
-        """
-        if takes_gpu(self._asked, texts):
-            try:
-                self._gpu = load_on_gpu(self._folder)
-            except ModelError as error:
-                self._give_up(error)
-
-    def _give_up(self, error: ModelError) -> None:
-        """Go on with the CPU, and remember why.
-
-        Raises:
-            ModelError: the GPU was asked for.
-        """
-        if self._asked is Device.CUDA:
-            raise error
-        self._gpu, self.no_gpu = None, str(error)
-
-    def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
-        """Vectors of the texts, (n, dim), and their tokens where those are kept."""
-        if self.checkpoint is None or not texts:
-            return self._encode(texts)
-        taken = self.checkpoint.take(texts)
-        self.taken_up += len(taken.places)
-        rest = np.setdiff1d(np.arange(len(texts)), taken.places)
-        asked = [texts[place] for place in rest]
-        vectors, tokens = self._encode(asked)
-        self.checkpoint.add(asked, vectors, tokens)
-        if not len(taken.places):
-            return vectors, tokens
-        every = np.empty((len(texts), self.dim), dtype=np.float16)
-        every[taken.places], every[rest] = taken.vectors, vectors
-        placed = dict(zip(taken.places.tolist(), taken.tokens, strict=False))
-        placed |= dict(zip(rest.tolist(), tokens, strict=False))
-        return every, [placed[place] for place in sorted(placed)]
-
-    def _encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float16], list[Kept]]:
-        if not texts:
-            return np.empty((0, self.dim), dtype=np.float16), []
-        serving = self.load().result()
-        if self._gpu is not None:
-            try:
-                if self.device != Device.CUDA:
-                    first = texts[:CHECKED_TEXTS]
-                    given = self._gpu.encode_passages(first)
-                    check_agrees(given, serving.encode_passages(first))
-                self.device = Device.CUDA.value
-                return self._read_with(self._gpu, texts)
-            except ModelError as error:
-                self._give_up(error)
-        self.device = Device.CPU.value
-        return self._read_with(serving, texts)
-
-    def _read_with(
-        self, encoder: PassageEncoder, texts: Sequence[str]
-    ) -> tuple[NDArray[np.float16], list[Kept]]:
-        if not self.keep:
-            return encoder.encode_passages(texts).astype(np.float16), []
-        vectors, tokens = encoder.read_passages(texts)
-        return vectors.astype(np.float16), [quantise(each) for each in tokens]

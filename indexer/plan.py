@@ -22,8 +22,9 @@ from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.checkpoint import Checkpoint
 from indexer.device import require
-from indexer.encode import ENCODE_CHUNK, PassageReader
+from indexer.encode import ENCODE_CHUNK
 from indexer.models import choose_models, encoder_of, infos_of, model_entry, reads_kept
+from indexer.passage_reader import PassageReader
 from indexer.reuse import Before, Changes, served_before
 
 T = TypeVar("T")
@@ -123,11 +124,12 @@ def _seconds(options: IndexOptions, info: EncoderInfo, sample: list[str], texts:
     reader = PassageReader(
         options.encoder, info, keep=False, threads=options.threads, device=options.device
     )
-    reader.expect(texts)
-    reader.read(sample[:1])  # the first text waits for the model
-    began = time.perf_counter()
-    reader.read(sample)
-    return (time.perf_counter() - began) * texts / len(sample)
+    with closing(reader):
+        reader.expect(texts)
+        reader.read(sample[:1])  # the first text waits for the model
+        began = time.perf_counter()
+        reader.read(sample)
+        return (time.perf_counter() - began) * texts / len(sample)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

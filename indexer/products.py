@@ -62,26 +62,26 @@ class ProductWriter:
         self,
         stream: Iterable[Entry],
         progress: Progress,
-        to_encode: Callable[[], object] = lambda: None,
+        to_encode: Callable[[Product | None], object] = lambda _product: None,
     ) -> NDArray[np.int32]:
         """Read the products, in the order of their rows, and store them.
 
         Args:
             stream: the products.
             progress: where to report.
-            to_encode: called when the first product comes whose text has to be encoded.
+            to_encode: called with each product whose text has to be encoded; with None for one
+                that is known and was not read.
 
         Returns:
             For each row, the row before whose vector is its own; -1 where there is none.
         """
-        rows, waiting = self._rows, to_encode
+        rows = self._rows
         with progress.step("Reading", None) as advance:
             for entry, match in _matched(_counted(stream, advance), self._before):
                 self._add(len(rows), entry, match)
                 rows.add(match, entry.digest)
                 if match.vector < 0:
-                    waiting()
-                    waiting = _nothing
+                    to_encode(entry.product if isinstance(entry, Fresh) else None)
         if len(rows):
             self._finish_store()
         if self._before is None:
@@ -139,10 +139,6 @@ class ProductWriter:
         self._texts.finish()
         self._text_columns.finish(self._rows.columns(size))
         self._offer_columns.finish(self._rows.offers(size))
-
-
-def _nothing() -> None:
-    """What is left to do when it was done."""
 
 
 class _Columns:

@@ -49,7 +49,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
 
 _LEAVES = (
-    "errors protocols settings arrays asked cache checksums clock cores database normal analysis "
+    "errors protocols settings arrays asked beside cache checksums clock cores database normal analysis "
     "exclusion pace text"
 )
 LAYERS: tuple[set[str], ...] = (

@@ -8,6 +8,7 @@ it returns. How it was calibrated: docs/log.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from engine.beside import Beside
 from engine.protocols import DenseRetriever, LexicalRetriever
 from engine.types import Ranking, Rows, Scores
 
@@ -49,12 +51,28 @@ class Matcher:
         self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
         self._lock = Lock()
 
+    def begin(
+        self, text: str, finding: Callable[[], Sequence[Ranking]] | None, beside: Beside
+    ) -> Callable[[], Ranking] | None:
+        """Begin to look for what matches by its words: see `of`; None where that is known.
+
+        `finding` waits for the best by keyword search without filters, if that was begun.
+        """
+        with self._lock:
+            if text in self._known:
+                return None
+        return beside.begin(
+            lambda: self._said(text, Ranking.empty() if finding is None else finding()[0])
+        )
+
     def of(
         self,
         text: str,
         vector: NDArray[np.float32],
         keyword: Ranking | None = None,
         nearest: Ranking | None = None,
+        *,
+        said: Callable[[], Ranking] | None = None,
     ) -> Matches:
         """What a query matches.
 
@@ -63,19 +81,18 @@ class Matcher:
             vector: its own, (dim,).
             keyword: the best by keyword search without filters, where they are known, in order.
             nearest: the nearest without filters, likewise.
+            said: what `begin` gave, if it was asked.
         """
         with self._lock:
             known = self._known.get(text)
         if known is None:
-            known = self._find(text, vector, keyword or Ranking.empty(), nearest or Ranking.empty())
+            matching = self._said(text, keyword or Ranking.empty()) if said is None else said()
+            known = self._find(matching, vector, nearest or Ranking.empty())
             with self._lock:
                 self._known[text] = known
         return known
 
-    def _find(
-        self, text: str, vector: NDArray[np.float32], keyword: Ranking, nearest: Ranking
-    ) -> Matches:
-        said = self._said(text, keyword)
+    def _find(self, said: Ranking, vector: NDArray[np.float32], nearest: Ranking) -> Matches:
         best = float(said.scores[0]) if len(said) else 1.0
         if len(nearest) < _NEAREST:
             (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)

@@ -1,0 +1,142 @@
+"""Parts of one search side by side give what they give in turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.beside import Beside
+from engine.listing import TELLING, View
+from engine.retrieval.filters import parse_filters
+from engine.retrieval.lexical import LexicalIndex
+from engine.search import SearchEngine
+from engine.settings import load_settings
+from engine.snapshot import Snapshot
+from engine.types import Mode, SearchResult, Sort, Stage
+
+QUERIES = (
+    "kettle", "quiet fan for bedroom", "乌龙茶", "rug without fringe", "qwertz", "DGCB144B9",
+    "coffee",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(demo_store: Path) -> Snapshot:
+    return SearchEngine.open(demo_store, load_settings(cache=0)).snapshot
+
+
+@pytest.fixture(params=[1, 2], ids=["in turn", "side by side"])
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("engine.beside.usable_cores", lambda: request.param)
+    return int(request.param)
+
+
+def test_work_is_done_and_its_failure_raised(cores: int) -> None:
+    beside = Beside(worthwhile=True)
+    done = beside.begin(lambda: threading.current_thread() is not threading.main_thread())
+    assert done() is (cores > 1)
+    assert done() is done()
+
+    def fail() -> None:
+        raise KeyError("gone")
+
+    if cores == 1:
+        with pytest.raises(KeyError, match="gone"):
+            beside.begin(fail)
+    else:
+        failed = beside.begin(fail)
+        with pytest.raises(KeyError, match="gone"):
+            failed()
+
+
+def test_work_may_wait_for_work_begun_before_it(cores: int) -> None:
+    beside = Beside(worthwhile=True)
+    last = beside.begin(lambda: 0)
+    for _ in range(50):
+        before = last
+        last = beside.begin(lambda before=before: before() + 1)  # type: ignore[misc]
+    assert last() == 50
+    assert cores
+
+
+def without_times(result: SearchResult) -> SearchResult:
+    return replace(result, timings={}, query_id="")
+
+
+ASKED: Sequence[dict[str, Any]] = (
+    {},
+    {"view": View(facets=("brand", TELLING))},
+    {"view": View(facets=("brand",), collapse=True), "offset": 2},
+    {"view": View(sort=Sort.PRICE)},
+    {"filters": parse_filters(["price<=40"]), "view": View(facets=("brand",))},
+    {"stage": Stage.LEXICAL},
+    {"stage": Stage.DENSE},
+    {"mode": Mode.FAST},
+)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_large_catalog_is_searched_alike_and_once(
+    monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
+) -> None:
+    """Whatever runs beside, answers are the same; and nothing is looked for twice."""
+    monkeypatch.setattr("engine.search._SMALL", 0)
+    monkeypatch.setattr("engine.search.COLLECTED", 20)
+    calls: list[str] = []
+    for name in ("search", "above"):
+        plain = getattr(LexicalIndex, name)
+
+        def counted(index: LexicalIndex, *given: Any, plain: Any = plain) -> Any:  # noqa: ANN401
+            calls.append(plain.__name__)
+            return plain(index, *given)
+
+        monkeypatch.setattr(LexicalIndex, name, counted)
+    found: dict[int, tuple[list[SearchResult], int]] = {}
+    for cores in (1, 2):
+        monkeypatch.setattr("engine.beside.usable_cores", lambda cores=cores: cores)
+        engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=20))
+        calls.clear()
+        results = [without_times(engine.search(text, k=30, **asked)) for text in QUERIES]
+        found[cores] = results, len(calls)
+    assert found[1] == found[2]
+    assert any(result.hits for result in found[1][0])
+
+
+def test_what_is_known_is_not_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
+) -> None:
+    monkeypatch.setattr("engine.search._SMALL", 0)
+    monkeypatch.setattr("engine.search.COLLECTED", 3)
+    engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=3))
+    calls: list[str] = []
+    plain = LexicalIndex.above
+
+    def counted(index: LexicalIndex, query: str, least: float, most: int) -> Any:  # noqa: ANN401
+        calls.append(query)
+        return plain(index, query, least, most)
+
+    monkeypatch.setattr(LexicalIndex, "above", counted)
+    first = engine.search("kettle", k=5)
+    again = engine.search("kettle", k=5, offset=5)
+    assert calls == ["kettle"]
+    assert first.total == again.total
+
+
+def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot) -> None:
+    monkeypatch.setattr("engine.beside.usable_cores", lambda: 2)
+    monkeypatch.setattr("engine.search._SMALL", 0)
+    engine = SearchEngine(snapshot, load_settings(cache=0))
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LexicalIndex, "search", fail)
+        with pytest.raises(OSError, match="the disk is gone"):
+            engine.search("kettle")
+    assert engine.search("kettle").hits
