@@ -88,6 +88,7 @@ class PassageReader:
         self._worker = ThreadPoolExecutor(1)
         self._loading: Future[TransformerEncoder] | None = None
         self._waiting: list[str] = []
+        self._ahead = 0  # texts begun before they were asked for
         self._running: tuple[list[str], Future[_Raw]] | None = None
         self._early: dict[str, tuple[NDArray[np.float16], Kept | None]] = {}
 
@@ -115,19 +116,19 @@ class PassageReader:
     def announce(self, product: Product | None) -> None:
         """Say that a product's text will have to be encoded, which may begin.
 
-        None stands for a product that was not read, and is encoded when it is.
+        Of more texts than the encoder is done with, some wait until `begin` asks for them; so does
+        the text of a product that was not read, for which None stands.
         """
         self._load()
         if product is None or not self._runs_ahead or self.checkpoint is not None:
             return
-        if len(self._early) < AHEAD_MOST:
+        if len(self._waiting) < min(AHEAD_BATCH, AHEAD_MOST - self._ahead):
             self._waiting.append(passage(product))
-            if len(self._waiting) >= AHEAD_LEAST and (
-                self._running is None or self._running[1].done()
-            ):
-                self._collect()
-                batch, self._waiting = self._waiting[:AHEAD_BATCH], self._waiting[AHEAD_BATCH:]
-                self._running = batch, self._worker.submit(self._encode, batch)
+        if len(self._waiting) >= AHEAD_LEAST and (self._running is None or self._running[1].done()):
+            self._collect()
+            batch, self._waiting = self._waiting, []
+            self._ahead += len(batch)
+            self._running = batch, self._worker.submit(self._encode, batch)
 
     @cached_property
     def _runs_ahead(self) -> bool:

@@ -23,7 +23,7 @@ from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.store import SnapshotStore
 from engine.types import Stage, Vectors
-from indexer import device, encode
+from indexer import device, passage_reader
 from indexer.apply import apply_changes
 from indexer.build import IndexOptions, index_catalog
 from indexer.device import LEAST_TEXTS, Device, check_agrees, require, takes_gpu
@@ -59,7 +59,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("indexer.build", "indexer.apply", "indexer.plan"):
         monkeypatch.setattr(f"{module}.require", lambda _: None)
     monkeypatch.setattr(
-        encode, "load_on_gpu", lambda folder: load_torch_encoder(folder, device="cpu")
+        passage_reader, "load_on_gpu", lambda folder: load_torch_encoder(folder, device="cpu")
     )
 
 
