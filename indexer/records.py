@@ -11,6 +11,7 @@ records/records.json  version and number
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -58,13 +59,15 @@ class Record(NamedTuple):
 
 
 class RecordBuilder:
-    """Writes records in row order."""
+    """Writes records in row order; a thread of its own compresses them meanwhile."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
         self._file = (folder / _RECORDS).open("wb")
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._worker = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._block: list[bytes] = []
         self._starts = [0]
         self._count = 0
@@ -74,24 +77,35 @@ class RecordBuilder:
         self._block.append(line)
         self._count += 1
         if len(self._block) == _BLOCK:
-            self._write()
+            self._begin()
 
-    def _write(self) -> None:
-        if self._block:
-            self._file.write(self._compressor.compress(b"\n".join(self._block)))
-            self._starts.append(self._file.tell())
-            self._block.clear()
+    def _begin(self) -> None:
+        """Begin to write the block, once the one before it is written."""
+        self._wait()
+        self._writing = self._worker.submit(self._write, self._block)
+        self._block = []
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, block: list[bytes]) -> None:
+        self._file.write(self._compressor.compress(b"\n".join(block)))
+        self._starts.append(self._file.tell())
 
     def finish(self) -> None:
         """Write what is left to write."""
-        self._write()
-        self._file.close()
+        if self._block:
+            self._begin()
+        self._wait()
+        self.close()
         np.save(self._folder / _FRAMES, np.array(self._starts, dtype=np.int64))
         about = {"version": _VERSION, "products": self._count}
         (self._folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
     def close(self) -> None:
         """Close the file; what was not finished is lost."""
+        self._worker.shutdown()
         self._file.close()
 
 

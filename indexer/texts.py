@@ -8,6 +8,7 @@ before, row by row, all of it is taken over as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -117,10 +118,11 @@ class _Builders:
 
     def finish(self) -> None:
         self._records.finish()
-        with keyword_faults():
-            self._lexical.finish()
+        with keyword_faults(), ThreadPoolExecutor(1) as beside:
+            lexical = beside.submit(self._lexical.finish)  # which waits for tantivy's own threads
             self._suggestions.finish()
-        self._shelves.finish()
+            self._shelves.finish()
+            lexical.result()
 
     def close(self) -> None:
         self._lexical.close()
