@@ -13,21 +13,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.answer import Answer, Probabilities
-from engine.arrays import places_in
 from engine.asked import QueryVectors
-from engine.beside import Beside
 from engine.cache import AnswerCache
+from engine.candidates import CandidateFinder
 from engine.clock import Clock
 from engine.errors import OutOfTimeError, ProductNotFoundError
 from engine.listing import AS_RANKED, Lister, Listing, View
 from engine.manifest import read_manifest
 from engine.rank import CandidateRanker, QueryFeatures
 from engine.retrieval.filters import allowed_rows
-from engine.retrieval.matching import COLLECTED, Matcher
+from engine.retrieval.matching import Matcher
 from engine.settings import Settings, load_settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
@@ -36,16 +32,12 @@ from engine.types import (
     Mode,
     Product,
     Query,
-    Ranking,
-    Rows,
     RowSet,
-    Scores,
     SearchResult,
     Stage,
 )
 from engine.understand import clean, understand
 
-_SMALL = 20_000  # products of a catalog of which all that have a word are collected
 _BEST = 50  # products of an answer that say where it lies
 
 
@@ -57,7 +49,6 @@ class SearchEngine:
         self.settings = settings
         self.ranker = CandidateRanker(snapshot, settings)
         self._matcher = Matcher(snapshot.lexical, snapshot.dense)
-        self._beside = Beside(worthwhile=len(snapshot) > _SMALL)
         self._lister = Lister(
             snapshot.facets,
             snapshot.id_rank,
@@ -66,6 +57,9 @@ class SearchEngine:
         )
         self._cache = AnswerCache(settings.cache)
         self._vectors = QueryVectors(lambda: snapshot.encoder, keep=settings.cache > 0)
+        self._finder = CandidateFinder(
+            snapshot, settings, self.ranker, self._vectors, self._matcher
+        )
 
     @classmethod
     def open(
@@ -101,7 +95,7 @@ class SearchEngine:
             for opened in opening:
                 opened.result()
         engine.ranker.warm_up()
-        engine._retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
+        engine._finder.retrieve([Answer(Query("warm up", "warm up"))], Stage.FUSED, None, Clock(1))
         return engine
 
     def _slow_parts(self) -> list[Callable[[], object]]:
@@ -244,9 +238,11 @@ class SearchEngine:
             ]
             allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         if candidates is None:
-            self._retrieve(answers, stage, allowed, clock, counted=not view.ranked)
+            self._finder.retrieve(answers, stage, allowed, clock, counted=not view.ranked)
         else:
-            self._score(answers, [self._rows(ids, allowed) for ids in candidates], clock)
+            self._finder.score(
+                answers, [self._finder.rows(ids, allowed) for ids in candidates], clock
+            )
         asked = stage
         if stage is Stage.RERANKED:
             try:
@@ -308,7 +304,7 @@ class SearchEngine:
         limit = self.settings.max_query_chars
         answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
         allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
-        self._retrieve([answer], Stage.FUSED, allowed, Clock(1))
+        self._finder.retrieve([answer], Stage.FUSED, allowed, Clock(1))
         if self.ranker.reads_classes(stage):
             self.ranker.rerank([answer], depth)
         return answer
@@ -340,11 +336,11 @@ class SearchEngine:
         limit = self.settings.max_query_chars
         answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
         if candidates is None:
-            self._retrieve([answer], Stage.FUSED, None, Clock(1))
+            self._finder.retrieve([answer], Stage.FUSED, None, Clock(1))
         else:
-            self._score([answer], [self._rows(candidates, None)], Clock(1))
+            self._finder.score([answer], [self._finder.rows(candidates, None)], Clock(1))
         everything = candidates is not None
-        others = self._rows(beside, None)
+        others = self._finder.rows(beside, None)
         return self.ranker.features(answer, stage, others, known or {}, everything=everything)
 
     def _list(
@@ -358,120 +354,3 @@ class SearchEngine:
         known = () if allowed is not None else (answer.collected, answer.rankings[Stage.DENSE])
         matches = self._matcher.of(answer.query.text, answer.vector, *known, said=answer.said)
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)
-
-    def _rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
-        """The rows of given candidates: each once, without those a filter excludes."""
-        found = [row for row in self.snapshot.products.rows_of(ids) if row is not None]
-        rows = np.unique(np.array(found, dtype=np.int64))
-        return rows if allowed is None else rows[allowed.mask[rows]]
-
-    def _retrieve(
-        self,
-        answers: Sequence[Answer],
-        stage: Stage,
-        allowed: RowSet | None,
-        clock: Clock,
-        *,
-        counted: bool = False,
-    ) -> None:
-        """Fill in the rankings of the retrieval stages, as far as `stage` needs them.
-
-        In a large catalog one query's words are looked up, and what matches them where it is to be
-        `counted`, while its vector is made and its neighbours are found.
-        """
-        texts = [answer.query.text for answer in answers]
-        for answer in answers:
-            exact = np.array(answer.query.exact_rows, dtype=np.int64)
-            answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
-        if len(texts) == 1 and stage is not Stage.LEXICAL:
-            self._vectors.begin(texts[0])  # it runs while keywords are searched
-        if stage is not Stage.DENSE:
-            with clock.measure(Stage.LEXICAL):
-                finding = self._begin_keywords(answers, stage, allowed, counted=counted)
-        if stage in {Stage.FUSED, Stage.RERANKED}:
-            self._look_words_up(answers)  # while the encoder works
-        if stage is not Stage.LEXICAL:
-            with clock.measure("encode"):
-                vectors = self._vectors.of(texts)
-            with clock.measure(Stage.DENSE):
-                near = self.snapshot.dense.search(
-                    vectors, self.settings.dense_depth, allowed, then_above=True
-                )
-            for answer, ranking in zip(answers, near, strict=True):
-                answer.rankings[Stage.DENSE] = ranking
-        if stage is not Stage.DENSE:
-            with clock.measure(Stage.LEXICAL):
-                found = finding()
-            for answer, ranking in zip(answers, found, strict=True):
-                answer.collected = ranking
-                answer.rankings[Stage.LEXICAL] = ranking.top(self.settings.lexical_depth)
-        if stage in {Stage.LEXICAL, Stage.DENSE}:
-            return
-        with clock.measure(Stage.FUSED):
-            for answer, vector in zip(answers, vectors, strict=True):
-                answer.vector = vector
-                self._fuse(answer, vector)
-
-    def _begin_keywords(
-        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, *, counted: bool
-    ) -> Callable[[], list[Ranking]]:
-        """Begin keyword search, and of one query to look for what matches by its words."""
-        texts = [answer.query.text for answer in answers]
-        finding = self._beside.begin(
-            lambda: self.snapshot.lexical.search(texts, self._collected, allowed)
-        )
-        if counted and len(answers) == 1 and stage is not Stage.LEXICAL:
-            (answer,) = answers
-            known = finding if allowed is None else None
-            answer.said = self._matcher.begin(answer.query.text, known, self._beside)
-        return finding
-
-    def _look_words_up(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            answer.words = self.ranker.word_scores(answer.query.text)
-
-    @property
-    def _collected(self) -> int:
-        """Products that keyword search collects: in a small catalog all that have a word.
-
-        That takes less than looking up later what vector search alone has brought, or what else
-        matches.
-        """
-        size = len(self.snapshot)
-        return max(size if size <= _SMALL else COLLECTED, self.settings.lexical_depth)
-
-    def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
-        """Rank what either retriever found by both their scores."""
-        lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
-        rows = np.union1d(lexical.rows, dense.rows)
-        collected = answer.collected
-        places, there = places_in(rows, collected.rows)
-        keyword = np.zeros(len(rows), dtype=np.float32)
-        keyword[places[there]] = collected.scores[there]
-        # A list that came up short holds every product with any of the words.
-        if len(collected) == self._collected:
-            unscored = np.ones(len(rows), dtype=np.bool_)
-            unscored[places[there]] = False
-            keyword[unscored] = self.snapshot.lexical.score(answer.query.text, rows[unscored])
-        self.ranker.fuse(answer, rows, keyword, self.snapshot.dense.score(vector, rows))
-
-    def _score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
-        """Fill in the rankings of given candidates: every one of them, nothing besides."""
-        self._look_words_up(answers)
-        with clock.measure("encode"):
-            vectors = self.snapshot.encoder.encode_queries(
-                [answer.query.text for answer in answers]
-            )
-        for answer, rows, vector in zip(answers, candidates, vectors, strict=True):
-            exact = np.array(answer.query.exact_rows, dtype=np.int64)
-            answer.leaders = exact[np.isin(exact, rows)]
-            with clock.measure(Stage.LEXICAL):
-                keyword = self.snapshot.lexical.score(answer.query.text, rows)
-            with clock.measure(Stage.DENSE):
-                cosine = self.snapshot.dense.score(vector, rows)
-            answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
-            answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
-            self.ranker.fuse(answer, rows, keyword, cosine)
-
-    def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
-        return Ranking.sort(rows, scores, self.snapshot.id_rank)

@@ -58,6 +58,7 @@ LAYERS: tuple[set[str], ...] = (
     {"models", "retrieval", "understand", "products", "manifest", "answer"},
     {"snapshot", "store"},
     {"rank", "listing"},
+    {"candidates"},
     {"search"},
     {"guide"},
 )

@@ -85,8 +85,8 @@ def test_a_large_catalog_is_searched_alike_and_once(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
 ) -> None:
     """Whatever runs beside, answers are the same; and nothing is looked for twice."""
-    monkeypatch.setattr("engine.search._SMALL", 0)
-    monkeypatch.setattr("engine.search.COLLECTED", 20)
+    monkeypatch.setattr("engine.candidates._SMALL", 0)
+    monkeypatch.setattr("engine.candidates.COLLECTED", 20)
     calls: list[str] = []
     for name in ("search", "above"):
         plain = getattr(LexicalIndex, name)
@@ -110,8 +110,8 @@ def test_a_large_catalog_is_searched_alike_and_once(
 def test_what_is_known_is_not_looked_for_again(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
 ) -> None:
-    monkeypatch.setattr("engine.search._SMALL", 0)
-    monkeypatch.setattr("engine.search.COLLECTED", 3)
+    monkeypatch.setattr("engine.candidates._SMALL", 0)
+    monkeypatch.setattr("engine.candidates.COLLECTED", 3)
     engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=3))
     calls: list[str] = []
     plain = LexicalIndex.above
@@ -129,7 +129,7 @@ def test_what_is_known_is_not_looked_for_again(
 
 def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot) -> None:
     monkeypatch.setattr("engine.beside.usable_cores", lambda: 2)
-    monkeypatch.setattr("engine.search._SMALL", 0)
+    monkeypatch.setattr("engine.candidates._SMALL", 0)
     engine = SearchEngine(snapshot, load_settings(cache=0))
 
     def fail(*_: object) -> None:

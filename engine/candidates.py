@@ -1,0 +1,166 @@
+"""From a shopper's words to candidates: keyword and vector search, and their fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.answer import Answer
+from engine.arrays import places_in
+from engine.asked import QueryVectors
+from engine.beside import Beside
+from engine.clock import Clock
+from engine.rank import CandidateRanker
+from engine.retrieval.matching import COLLECTED, Matcher
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+from engine.types import Ranking, Rows, RowSet, Scores, Stage
+
+_SMALL = 20_000  # products of a catalog of which all that have a word are collected
+
+
+class CandidateFinder:
+    """Finds what a snapshot has for queries. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        settings: Settings,
+        ranker: CandidateRanker,
+        vectors: QueryVectors,
+        matcher: Matcher,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            snapshot: is searched.
+            settings: how many candidates either search brings.
+            ranker: fuses them.
+            vectors: of the queries.
+            matcher: begins to look for what matches, where that is worth a thread of its own.
+        """
+        self._snapshot = snapshot
+        self._settings = settings
+        self._ranker = ranker
+        self._vectors = vectors
+        self._matcher = matcher
+        self._beside = Beside(worthwhile=len(snapshot) > _SMALL)
+
+    def retrieve(
+        self,
+        answers: Sequence[Answer],
+        stage: Stage,
+        allowed: RowSet | None,
+        clock: Clock,
+        *,
+        counted: bool = False,
+    ) -> None:
+        """Fill in the rankings of the retrieval stages, as far as `stage` needs them.
+
+        In a large catalog one query's words are looked up, and what matches them where it is to be
+        `counted`, while its vector is made and its neighbours are found.
+        """
+        texts = [answer.query.text for answer in answers]
+        for answer in answers:
+            exact = np.array(answer.query.exact_rows, dtype=np.int64)
+            answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
+        if len(texts) == 1 and stage is not Stage.LEXICAL:
+            self._vectors.begin(texts[0])  # it runs while keywords are searched
+        if stage is not Stage.DENSE:
+            with clock.measure(Stage.LEXICAL):
+                finding = self._begin_keywords(answers, stage, allowed, counted=counted)
+        if stage in {Stage.FUSED, Stage.RERANKED}:
+            self._look_words_up(answers)  # while the encoder works
+        if stage is not Stage.LEXICAL:
+            with clock.measure("encode"):
+                vectors = self._vectors.of(texts)
+            with clock.measure(Stage.DENSE):
+                near = self._snapshot.dense.search(
+                    vectors, self._settings.dense_depth, allowed, then_above=True
+                )
+            for answer, ranking in zip(answers, near, strict=True):
+                answer.rankings[Stage.DENSE] = ranking
+        if stage is not Stage.DENSE:
+            with clock.measure(Stage.LEXICAL):
+                found = finding()
+            for answer, ranking in zip(answers, found, strict=True):
+                answer.collected = ranking
+                answer.rankings[Stage.LEXICAL] = ranking.top(self._settings.lexical_depth)
+        if stage in {Stage.LEXICAL, Stage.DENSE}:
+            return
+        with clock.measure(Stage.FUSED):
+            for answer, vector in zip(answers, vectors, strict=True):
+                answer.vector = vector
+                self._fuse(answer, vector)
+
+    def score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
+        """Fill in the rankings of given candidates: every one of them, nothing besides."""
+        self._look_words_up(answers)
+        with clock.measure("encode"):
+            vectors = self._snapshot.encoder.encode_queries(
+                [answer.query.text for answer in answers]
+            )
+        for answer, rows, vector in zip(answers, candidates, vectors, strict=True):
+            exact = np.array(answer.query.exact_rows, dtype=np.int64)
+            answer.leaders = exact[np.isin(exact, rows)]
+            with clock.measure(Stage.LEXICAL):
+                keyword = self._snapshot.lexical.score(answer.query.text, rows)
+            with clock.measure(Stage.DENSE):
+                cosine = self._snapshot.dense.score(vector, rows)
+            answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
+            answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
+            self._ranker.fuse(answer, rows, keyword, cosine)
+
+    def rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
+        """The rows of given candidates: each once, without those a filter excludes."""
+        found = [row for row in self._snapshot.products.rows_of(ids) if row is not None]
+        rows = np.unique(np.array(found, dtype=np.int64))
+        return rows if allowed is None else rows[allowed.mask[rows]]
+
+    def _begin_keywords(
+        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, *, counted: bool
+    ) -> Callable[[], list[Ranking]]:
+        """Begin keyword search, and of one query to look for what matches by its words."""
+        texts = [answer.query.text for answer in answers]
+        finding = self._beside.begin(
+            lambda: self._snapshot.lexical.search(texts, self._collected, allowed)
+        )
+        if counted and len(answers) == 1 and stage is not Stage.LEXICAL:
+            (answer,) = answers
+            known = finding if allowed is None else None
+            answer.said = self._matcher.begin(answer.query.text, known, self._beside)
+        return finding
+
+    def _look_words_up(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            answer.words = self._ranker.word_scores(answer.query.text)
+
+    @property
+    def _collected(self) -> int:
+        """Products that keyword search collects: in a small catalog all that have a word.
+
+        That takes less than looking up later what vector search alone has brought, or what else
+        matches.
+        """
+        size = len(self._snapshot)
+        return max(size if size <= _SMALL else COLLECTED, self._settings.lexical_depth)
+
+    def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
+        """Rank what either retriever found by both their scores."""
+        lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
+        rows = np.union1d(lexical.rows, dense.rows)
+        collected = answer.collected
+        places, there = places_in(rows, collected.rows)
+        keyword = np.zeros(len(rows), dtype=np.float32)
+        keyword[places[there]] = collected.scores[there]
+        # A list that came up short holds every product with any of the words.
+        if len(collected) == self._collected:
+            unscored = np.ones(len(rows), dtype=np.bool_)
+            unscored[places[there]] = False
+            keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])
+        self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
+
+    def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
+        return Ranking.sort(rows, scores, self._snapshot.id_rank)
