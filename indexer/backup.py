@@ -17,7 +17,8 @@ from engine.checksums import FileEntry
 from engine.errors import SnapshotDamagedError, SnapshotError
 from engine.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest
 from engine.store import SnapshotStore
-from indexer.build import faults_named, smoke_test, staged
+from indexer.build import faults_named, staged
+from indexer.making import smoke_test
 
 _CHUNK = 1 << 20
 _MOST_MANIFEST = 64 << 20  # bytes

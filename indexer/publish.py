@@ -21,7 +21,8 @@ from engine.retrieval.ranking import read_ranking_info
 from engine.snapshot import check_ranking, fingerprints
 from engine.store import SnapshotStore, Staging
 from engine.types import Stage
-from indexer.build import faults_named, smoke_test, staged
+from indexer.build import faults_named, staged
+from indexer.making import smoke_test
 from indexer.models import model_entry, ranking_entry
 from indexer.progress import Progress, Silent
 from indexer.sharing import share

@@ -38,8 +38,9 @@ from engine.search import SearchEngine
 from engine.settings import load_settings
 from engine.store import SnapshotStore
 from engine.types import Product, Ranking, Rows, RowSet, Vectors
-from indexer.build import IndexOptions, describe, staged
+from indexer.build import IndexOptions, staged
 from indexer.catalog.entries import Fresh
+from indexer.making import describe
 from indexer.models import adopt_models, adopt_ranking, choose_models
 from indexer.products import ProductWriter
 from indexer.progress import Silent

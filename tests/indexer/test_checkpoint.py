@@ -11,7 +11,7 @@ from engine.models.encoder import SHIPPED_ENCODER, TransformerEncoder
 from engine.models.folder import EncoderInfo, read_model_info
 from engine.store import SnapshotStore
 from engine.types import Vectors
-from indexer import build, encode
+from indexer import encode, making
 from indexer.build import IndexOptions, IndexReport, index_catalog
 from indexer.checkpoint import FOLDER, Checkpoint
 from indexer.plan import plan_index
@@ -41,7 +41,7 @@ class Meter:
             return reading(encoder, texts)
 
         monkeypatch.setattr(encode, "ENCODE_CHUNK", 4)
-        monkeypatch.setattr(build, "ENCODE_CHUNK", 4)
+        monkeypatch.setattr(making, "ENCODE_CHUNK", 4)
         monkeypatch.setattr(TransformerEncoder, "encode_passages", encode_passages)
         monkeypatch.setattr(TransformerEncoder, "read_passages", read_passages)
 
@@ -150,7 +150,7 @@ def test_a_small_catalog_leaves_nothing(
     meter: Meter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encode, "ENCODE_CHUNK", 100)
-    monkeypatch.setattr(build, "ENCODE_CHUNK", 100)
+    monkeypatch.setattr(making, "ENCODE_CHUNK", 100)
     meter.chunks_left = 0
     with pytest.raises(StoppedError):
         index(tmp_path)

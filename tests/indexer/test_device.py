@@ -153,7 +153,7 @@ def test_a_gpu_that_fails_midway(
 ) -> None:
     """On its own, the CPU goes on; where the GPU was asked for, the next run does."""
     monkeypatch.setattr("indexer.encode.ENCODE_CHUNK", 4)
-    monkeypatch.setattr("indexer.build.ENCODE_CHUNK", 4)
+    monkeypatch.setattr("indexer.making.ENCODE_CHUNK", 4)
     plain, calls = TorchEncoder.encode_passages, []
 
     def failing(self: TorchEncoder, texts: Sequence[str]) -> Vectors:

@@ -114,6 +114,23 @@ def test_what_a_run_before_encoded_is_not_encoded_ahead(
     assert reader.loaded is not None
 
 
+@pytest.mark.usefixtures("encoded")
+def test_what_was_encoded_ahead_is_noted_for_a_run_after_this_one(
+    reader: PassageReader, tmp_path: Path
+) -> None:
+    info = read_model_info(SHIPPED_ENCODER, kind="encoder")
+    announce(reader, PRODUCTS[:8])
+    texts = [passage(product) for product in PRODUCTS]
+    reader.checkpoint = Checkpoint(tmp_path, info, tokens=True)
+    expected = reader.read(texts)
+    noted = Checkpoint(tmp_path, info, tokens=True)
+    assert noted.has(texts).all()
+    with closing(new_reader()) as later:
+        later.checkpoint = noted
+        assert same(later.read(texts), expected)
+        assert (later.taken_up, later.loaded) == (len(texts), None)
+
+
 def test_where_a_gpu_may_encode_nothing_is_encoded_before(
     encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
