@@ -73,7 +73,7 @@ ASKED: Sequence[dict[str, Any]] = (
     {"view": View(facets=("brand", TELLING))},
     {"view": View(facets=("brand",), collapse=True), "offset": 2},
     {"view": View(sort=Sort.PRICE)},
-    {"filters": parse_filters(["price<=40"]), "view": View(facets=("brand",))},
+    {"filters": parse_filters(["price<=9"]), "view": View(facets=("brand",))},
     {"stage": Stage.LEXICAL},
     {"stage": Stage.DENSE},
     {"mode": Mode.FAST},
@@ -85,6 +85,9 @@ def test_a_large_catalog_is_searched_alike_and_once(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
 ) -> None:
     """Whatever runs beside, answers are the same; and nothing is looked for twice."""
+    settings = load_settings(cache=0, lexical_depth=20)
+    small = SearchEngine(snapshot, settings)
+    expected = [without_times(small.search(text, k=30, **asked)) for text in QUERIES]
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     monkeypatch.setattr("engine.candidates.COLLECTED", 20)
     calls: list[str] = []
@@ -99,12 +102,13 @@ def test_a_large_catalog_is_searched_alike_and_once(
     found: dict[int, tuple[list[SearchResult], int]] = {}
     for cores in (1, 2):
         monkeypatch.setattr("engine.beside.usable_cores", lambda cores=cores: cores)
-        engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=20))
+        engine = SearchEngine(snapshot, settings)
         calls.clear()
         results = [without_times(engine.search(text, k=30, **asked)) for text in QUERIES]
         found[cores] = results, len(calls)
     assert found[1] == found[2]
-    assert any(result.hits for result in found[1][0])
+    assert found[1][0] == expected
+    assert any(result.hits for result in expected)
 
 
 def test_what_is_known_is_not_looked_for_again(

@@ -146,6 +146,16 @@ def test_what_another_model_made_is_not_taken_up(meter: Meter, tmp_path: Path) -
     assert not (same / FOLDER).exists()
 
 
+def test_what_was_encoded_is_taken_up_however_few_are_left(
+    meter: Meter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(meter, tmp_path, 2)
+    monkeypatch.setattr(encode, "ENCODE_CHUNK", 100)
+    monkeypatch.setattr(making, "ENCODE_CHUNK", 100)
+    report = index(tmp_path)
+    assert (report.changes.taken_up, meter.texts) == (8, len(PRODUCTS) - 8)
+
+
 def test_a_small_catalog_leaves_nothing(
     meter: Meter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
