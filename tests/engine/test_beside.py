@@ -144,3 +144,20 @@ def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot
         with pytest.raises(OSError, match="the disk is gone"):
             engine.search("kettle")
     assert engine.search("kettle").hits
+
+
+@pytest.mark.parametrize("small", [0, 20_000])
+def test_a_filter_counts_the_same_asked_first_or_later(
+    monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, small: int
+) -> None:
+    """What matches is found without the filter, whichever search finds it."""
+    monkeypatch.setattr("engine.candidates._SMALL", small)
+    cheap, totals = parse_filters(["price<=9"]), []
+    for text in QUERIES:
+        first = SearchEngine(snapshot, load_settings(cache=0)).search(text, filters=cheap)
+        engine = SearchEngine(snapshot, load_settings(cache=0))
+        engine.search(text)
+        later = engine.search(text, filters=cheap)
+        assert without_times(first) == without_times(later)
+        totals.append(first.total)
+    assert any(totals)
