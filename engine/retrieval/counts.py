@@ -72,12 +72,10 @@ def _from_the_top(facets: Facets, starts: NDArray[np.int64]) -> NDArray[np.int64
 
 def _ranges(facets: Facets, column: str, rows: Rows, keys: Keys) -> list[FacetValue]:
     """Ranges of the field's numbers that hold about as many results each, ascending."""
-    among = np.zeros(facets.size, dtype=np.bool_)
-    among[rows] = True
-    numbers, held = facets.numbers_among(column, among)
+    numbers, places = facets.numbers_of(column, rows)
     if not len(numbers):
         return []
-    owners = keys[np.searchsorted(rows, held)]
+    owners = keys[places]
     distinct, first = np.unique(numbers, return_index=True)
     if len(distinct) > SINGLE:  # equal numbers stay together
         wanted = np.linspace(0, len(numbers), RANGES + 1)[:-1]

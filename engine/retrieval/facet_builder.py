@@ -21,8 +21,11 @@ from engine.retrieval.facet_columns import (
     DIRECTORY,
     EXACT_FLOAT,
     MAX_TERM_CHARS,
+    NUMBER_ENTRY_PLACES,
+    NUMBER_ENTRY_ROWS,
     Part,
     fields_of,
+    number_entries,
 )
 from engine.types import AttributeValue, Product
 
@@ -208,6 +211,8 @@ class FacetBuilder:
         entry_starts: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         number_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         numbers: list[NDArray[np.float64]] = [np.empty(0)]
+        number_entry_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        number_entry_places: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
         term_start = number_start = 0
         fields, terms = list[tuple[object, ...]](), list[tuple[object, ...]]()
         for name, column in sorted(self._columns.items()):
@@ -226,6 +231,9 @@ class FacetBuilder:
             order = np.lexsort((held, values))
             numbers.append(values[order])
             number_rows.append(held[order])
+            by_row, places = number_entries(held[order])
+            number_entry_rows.append(by_row)
+            number_entry_places.append(places)
             number_stop, term_stop = number_start + len(order), term_start + len(rows)
             if number_stop > number_start or term_stop > term_start:
                 written = int(np.count_nonzero(counts))
@@ -241,6 +249,8 @@ class FacetBuilder:
         np.save(self._folder / "entry_starts.npy", np.concatenate(entry_starts))
         np.save(self._folder / "number_rows.npy", np.concatenate(number_rows))
         np.save(self._folder / "numbers.npy", np.concatenate(numbers))
+        np.save(self._folder / NUMBER_ENTRY_ROWS, np.concatenate(number_entry_rows))
+        np.save(self._folder / NUMBER_ENTRY_PLACES, np.concatenate(number_entry_places))
 
 
 def _terms(

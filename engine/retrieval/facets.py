@@ -24,6 +24,7 @@ from engine.retrieval.facet_columns import (
     Field,
     Part,
     fields_of,
+    number_entries,
 )
 from engine.types import Filter, Rows
 
@@ -85,6 +86,7 @@ class Facets:
             Part(folder / OFFERS)
         )
         self._vocabularies: dict[str, tuple[list[str], dict[str, set[int]]]] = {}  # when asked for
+        self._laid_out: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}  # likewise
         self.passing = Passing()
         """Which products pass the filters that were asked for last."""
 
@@ -197,12 +199,8 @@ class Facets:
         if place is None:
             return np.empty(0, np.int64), np.empty(0, np.int32)
         within = place.part.entry_rows[place.entries_start : place.entries_stop]
-        first = np.searchsorted(within, rows, side="left")
-        many = np.searchsorted(within, rows, side="right") - first
-        places = np.repeat(np.arange(len(rows)), many)
-        offsets = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
-        found = place.entries_start + np.repeat(first, many) + offsets
-        return places, place.part.entry_starts[found]
+        places, found = _found(within, rows)
+        return places, place.part.entry_starts[place.entries_start + found]
 
     def having(self, name: str, values: Iterable[str], rows: Rows) -> NDArray[np.bool_]:
         """Which of these rows have any of these texts in a field, (rows,): see `holding`.
@@ -231,16 +229,31 @@ class Facets:
         )
         return str(found)
 
-    def numbers_among(
-        self, column: str, among: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """The column's numbers, ascending, of the rows in a mask (size,), and those rows."""
+    def numbers_of(self, column: str, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The numbers that rows have in a column, ascending, and the place in `rows` of each.
+
+        What it takes grows with the rows asked about, not with the catalog.
+        """
         place = self._fields.get(column)
         if place is None:
-            return np.empty(0), np.empty(0, np.int32)
-        rows = place.part.number_rows[place.start : place.stop]
-        kept = np.flatnonzero(among[rows])
-        return place.part.numbers[place.start : place.stop][kept], rows[kept]
+            return np.empty(0), np.empty(0, np.int64)
+        within, numbered = self._number_entries(column, place)
+        places, found = _found(within, rows)
+        at = numbered[found]
+        order = np.argsort(at, kind="stable")
+        return place.part.numbers[place.start : place.stop][at[order]], places[order]
+
+    def _number_entries(
+        self, column: str, place: Field
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The rows of a column's numbers, ascending, and the places of those numbers."""
+        held = slice(place.start, place.stop)
+        if place.part.number_entries is not None:
+            rows, places = place.part.number_entries
+            return rows[held], places[held]
+        if column not in self._laid_out:
+            self._laid_out[column] = number_entries(place.part.number_rows[held])
+        return self._laid_out[column]
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """The field's number of every product, NaN where it has none; shape (size,)."""
@@ -249,6 +262,16 @@ class Facets:
             held = slice(place.start, place.stop)
             column[place.part.number_rows[held]] = place.part.numbers[held]
         return column
+
+
+def _found(within: NDArray[np.int32], rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where rows stand among ascending ones, perhaps more than once: (n,) places in both."""
+    asked = rows.astype(within.dtype)  # of another type, NumPy would convert all that is held
+    first = np.searchsorted(within, asked, side="left")
+    many = np.searchsorted(within, asked, side="right") - first
+    places = np.repeat(np.arange(len(rows)), many)
+    offsets = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
+    return places, np.repeat(first, many) + offsets
 
 
 def _term(name: str, value: str | bool) -> str:

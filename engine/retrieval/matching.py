@@ -25,7 +25,7 @@ MOST = 10_000
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
-COLLECTED = 1_000
+COLLECTED = 200
 """Products that a keyword search collects: all that has any of the words takes long, and few
 matter."""
 _KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB

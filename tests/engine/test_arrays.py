@@ -92,6 +92,8 @@ READERS: dict[str, Callable[[Snapshot], object]] = {
     "facets/texts/entry_starts.npy": lambda snapshot: snapshot.facets,
     "facets/offers/number_rows.npy": lambda snapshot: snapshot.facets,
     "facets/offers/numbers.npy": lambda snapshot: snapshot.facets,
+    "facets/offers/number_entry_rows.npy": lambda snapshot: snapshot.facets,
+    "facets/offers/number_entry_places.npy": lambda snapshot: snapshot.facets,
 }
 
 
