@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tokenize
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
+
+HEADERS = Lock()
+"""Held while headers of arrays are read. They are parsed as Python, and threads that parse at once
+fail in some Python 3.11 and 3.12 ("AST constructor recursion depth mismatch", CPython 106905)."""
 
 _CURE = "Roll back with: daogou snapshots rollback"
 
@@ -36,7 +41,8 @@ def open_array(
         SnapshotDamagedError: the file is missing, or holds something else.
     """
     try:
-        array = open_memmap(path, mode="r")
+        with HEADERS:
+            array = open_memmap(path, mode="r")
         size = path.stat().st_size
     # Of a header that is damaged NumPy says so in any of these ways.
     except (OSError, ValueError, TypeError, EOFError, OverflowError, RecursionError,

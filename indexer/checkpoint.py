@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import HEADERS
 from engine.models.folder import ModelInfo
 from engine.models.tokens import PASSAGE_TOKENS
 from engine.text import PASSAGE_TEMPLATE
@@ -179,7 +180,7 @@ def _digests(texts: Iterable[str]) -> NDArray[np.void]:
 def _load(path: Path, names: Iterable[str]) -> dict[str, NDArray[np.generic]] | None:
     """Arrays of a block; None where it was torn."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
+        with HEADERS, path.open("rb") as file, np.load(file) as arrays:
             return {name: arrays[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

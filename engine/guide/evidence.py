@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.analysis import analyze
+from engine.arrays import HEADERS
 from engine.errors import ModelError
 from engine.models.graph import Adapters
 from engine.types import Vectors
@@ -265,7 +266,7 @@ def load_evidence(folder: Path) -> EvidenceRanker:
     path = folder / INFO_FILE
     try:
         info = EvidenceInfo.model_validate_json(path.read_bytes())
-        with (folder / WEIGHTS_FILE).open("rb") as file, np.load(file) as arrays:
+        with HEADERS, (folder / WEIGHTS_FILE).open("rb") as file, np.load(file) as arrays:
             weights = dict(arrays)
         adapters = _load_adapters(folder / ADAPTERS_FILE) if info.reranker else {}
     except (OSError, ValidationError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -276,7 +277,7 @@ def load_evidence(folder: Path) -> EvidenceRanker:
 
 
 def _load_adapters(path: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    with path.open("rb") as file, np.load(file) as arrays:
+    with HEADERS, path.open("rb") as file, np.load(file) as arrays:
         parts = {name: part.astype(np.float32) for name, part in arrays.items()}
     names = {name.rpartition("/")[0] for name in parts}
     return {name: (parts[f"{name}/outer"], parts[f"{name}/inner"]) for name in sorted(names)}

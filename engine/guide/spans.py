@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from tokenizers import Tokenizer
 
+from engine.arrays import HEADERS
 from engine.checksums import sha256_of
 from engine.errors import ModelError
 from engine.guide.chain import OUTSIDE, Chances, Floats, allowed, best_path, runs
@@ -226,7 +227,7 @@ def load_spans(folder: Path) -> SpanTagger:
     """
     try:
         info = SpansInfo.model_validate_json((folder / INFO_FILE).read_bytes())
-        with np.load(BytesIO((folder / WEIGHTS_FILE).read_bytes())) as arrays:
+        with HEADERS, np.load(BytesIO((folder / WEIGHTS_FILE).read_bytes())) as arrays:
             weights = dict(arrays)
     except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ModelError(f"{folder} holds no span tagger that can be read. {_CURE}") from error

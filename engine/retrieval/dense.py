@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arrays import open_array
+from engine.arrays import HEADERS, open_array
 from engine.cores import usable_cores
 from engine.types import Ranking, Rows, RowSet, Scores, Vectors
 
@@ -45,7 +45,8 @@ def create_vectors(path: Path, products: int, dim: int) -> np.memmap[Any, np.dty
             _reserve(file, 2 * products * dim)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    return np.lib.format.open_memmap(path, mode="r+")
+    with HEADERS:
+        return np.lib.format.open_memmap(path, mode="r+")
 
 
 def _reserve(file: BinaryIO, size: int) -> None:

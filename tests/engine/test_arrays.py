@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import gc
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +125,35 @@ def test_a_snapshot_names_the_array_that_is_damaged(
     with pytest.raises(SnapshotDamagedError, match="daogou snapshots rollback") as named:
         READERS[name](snapshot)
     assert str(path.parent) in str(named.value)
+
+
+class Cycle:
+    """Garbage whose end lets other threads run, wherever it is collected."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+    def __del__(self) -> None:
+        time.sleep(0)
+
+
+def test_headers_may_be_read_by_many_threads(tmp_path: Path) -> None:
+    """Without a lock, one in 1,500 of these raised SystemError on Python 3.11.7."""
+    path = tmp_path / "one.npy"
+    np.save(path, np.zeros(10, dtype=np.int32))
+
+    def read() -> None:
+        for _ in range(1_000):
+            Cycle()
+            open_array(path, np.int32)
+
+    switches, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            for done in [threads.submit(read) for _ in range(6)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(switches)
+        gc.set_threshold(*thresholds)

@@ -110,7 +110,9 @@ class Child:
     def halted(self) -> str:
         """Wait for a step to begin; its name."""
         assert self._ours.poll(PATIENCE), "the run hangs"
-        return str(self._ours.recv())
+        word = self._ours.recv()
+        assert isinstance(word, str), f"the run has no such step: {word}"
+        return word
 
     def proceed(self) -> None:
         """Let it go on from where it halted."""

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -132,8 +133,9 @@ def used(folder: Path) -> int:
     """Bytes of all files below a folder, those of several names once."""
     sizes = {}
     for path in folder.rglob("*"):
-        state = path.lstat()
-        sizes[state.st_ino] = state.st_size
+        with suppress(FileNotFoundError):  # written aside by another thread, and renamed
+            state = path.lstat()
+            sizes[state.st_ino] = state.st_size
     return sum(sizes.values())
 
 
