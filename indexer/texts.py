@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
 from engine.errors import SnapshotError
@@ -24,6 +25,7 @@ from indexer.records import Record, RecordBuilder, Records
 from indexer.reuse import Before
 
 LEXICAL, SHELVES = "lexical", "shelves"
+_ROOM = 1 << 20  # bytes that a disk has if it is not full
 PARTS = (LEXICAL, SUGGEST, SHELVES, RECORDS)
 
 
@@ -100,7 +102,8 @@ class _Builders:
     """One of each kind."""
 
     def __init__(self, folder: Path, asked: Mapping[str, int]) -> None:
-        with keyword_faults():
+        self._folder = folder
+        with keyword_faults(folder):
             self._lexical = LexicalBuilder(folder / LEXICAL)
         self._suggestions = SuggestionBuilder(folder / SUGGEST, asked)
         self._shelves = ShelfBuilder(folder / SHELVES)
@@ -110,7 +113,7 @@ class _Builders:
         self.add(row, Record.read(line), line)
 
     def add(self, row: int, record: Record, line: bytes) -> None:
-        with keyword_faults():
+        with keyword_faults(self._folder):
             self._lexical.add(row, record.terms)
         self._suggestions.add(record.naming)
         self._shelves.add(record.naming.category)
@@ -118,7 +121,7 @@ class _Builders:
 
     def finish(self) -> None:
         self._records.finish()
-        with keyword_faults(), ThreadPoolExecutor(1) as beside:
+        with keyword_faults(self._folder), ThreadPoolExecutor(1) as beside:
             lexical = beside.submit(self._lexical.finish)  # which waits for tantivy's own threads
             self._suggestions.finish()
             self._shelves.finish()
@@ -151,9 +154,18 @@ def _usable(before: Before, asked: Mapping[str, int]) -> bool:
 
 
 @contextmanager
-def keyword_faults() -> Iterator[None]:
-    """Name what the keyword index could not write: it raises ValueError on a full disk."""
+def keyword_faults(folder: Path) -> Iterator[None]:
+    """Name what the keyword index could not write.
+
+    It raises ValueError on a full disk, and where one of its own threads met that, not even says
+    so: then the disk is asked.
+
+    Raises:
+        OSError: what went wrong, as far as it can be told.
+    """
     try:
         yield
     except ValueError as error:
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
         raise OSError(str(error)) from error

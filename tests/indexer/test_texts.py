@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +171,14 @@ def test_damaged_columns_are_made_anew(tmp_path: Path) -> None:
     mended = index(tmp_path / "shop", products)
     assert mended.changes.kept == len(products)
     assert counts(mended) == expected
+
+
+def test_a_full_disk_is_named_where_the_keyword_index_does_not_say_why(small_disk: Path) -> None:
+    told = ValueError("A worker thread encountered an error (io::Error most likely) or panicked")
+    with pytest.raises(OSError, match="worker thread"), texts.keyword_faults(small_disk):
+        raise told
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), texts.keyword_faults(small_disk):
+        raise told
