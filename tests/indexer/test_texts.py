@@ -21,6 +21,7 @@ from engine.store import SnapshotStore
 from engine.types import Product
 from indexer import texts
 from indexer.build import IndexOptions, IndexReport, index_catalog
+from indexer.records import RecordBuilder
 from tests.shop import PRODUCTS, write_catalog
 
 BARE = IndexOptions(ranking=None, reranker=None)
@@ -182,3 +183,19 @@ def test_a_full_disk_is_named_where_the_keyword_index_does_not_say_why(small_dis
             file.write(bytes(1 << 16))
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), texts.keyword_faults(small_disk):
         raise told
+
+
+def test_records_that_cannot_be_written_are_no_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread of its own could not write is said in the end at the latest."""
+    builder = RecordBuilder(tmp_path / "records")
+
+    def full(_block: list[bytes]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(builder, "_write", full)
+    builder.add(b"[]")
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        builder.finish()
+    builder.close()
