@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from engine.errors import SnapshotDamagedError
 
 HEADERS = Lock()
-"""Held while headers of arrays are read. They are parsed as Python, and threads that parse at once
-fail in some Python 3.11 and 3.12 ("AST constructor recursion depth mismatch", CPython 106905)."""
+"""Held while headers of arrays are read. They are parsed as Python, and in Python 3.11.7 threads
+that parse at once may fail: "AST constructor recursion depth mismatch"."""
 
 _CURE = "Roll back with: daogou snapshots rollback"
 

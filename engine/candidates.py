@@ -18,7 +18,8 @@ from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.types import Ranking, Rows, RowSet, Scores, Stage
 
-_SMALL = 20_000  # products of a catalog of which all that have a word are collected
+_SMALL = 20_000
+"""Products of a catalog of which all that have a word are collected, everything in turn."""
 
 
 class CandidateFinder:
