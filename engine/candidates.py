@@ -16,7 +16,7 @@ from engine.rank import CandidateRanker
 from engine.retrieval.matching import COLLECTED, Matcher
 from engine.settings import Settings
 from engine.snapshot import Snapshot
-from engine.types import Ranking, Rows, RowSet, Scores, Stage
+from engine.types import Ranking, Rows, RowSet, Stage
 
 _SMALL = 20_000
 """Products of a catalog of which all that have a word are collected, everything in turn."""
@@ -81,7 +81,8 @@ class CandidateFinder:
                 near = self._snapshot.dense.search(
                     vectors, self._settings.dense_depth, allowed, then_above=True
                 )
-            for answer, ranking in zip(answers, near, strict=True):
+            for answer, vector, ranking in zip(answers, vectors, near, strict=True):
+                answer.vector = vector
                 answer.rankings[Stage.DENSE] = ranking
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
@@ -93,26 +94,34 @@ class CandidateFinder:
             return
         with clock.measure(Stage.FUSED):
             for answer, vector in zip(answers, vectors, strict=True):
-                answer.vector = vector
                 self._fuse(answer, vector)
 
-    def score(self, answers: Sequence[Answer], candidates: Sequence[Rows], clock: Clock) -> None:
-        """Fill in the rankings of given candidates: every one of them, nothing besides."""
-        self._look_words_up(answers)
-        with clock.measure("encode"):
-            vectors = self._snapshot.encoder.encode_queries(
-                [answer.query.text for answer in answers]
-            )
-        for answer, rows, vector in zip(answers, candidates, vectors, strict=True):
-            exact = np.array(answer.query.exact_rows, dtype=np.int64)
-            answer.leaders = exact[np.isin(exact, rows)]
-            with clock.measure(Stage.LEXICAL):
-                keyword = self._snapshot.lexical.score(answer.query.text, rows)
-            with clock.measure(Stage.DENSE):
-                cosine = self._snapshot.dense.score(vector, rows)
-            answer.rankings[Stage.LEXICAL] = self._ranking(rows, keyword)
-            answer.rankings[Stage.DENSE] = self._ranking(rows, cosine)
-            self._ranker.fuse(answer, rows, keyword, cosine)
+    def score(
+        self,
+        answers: Sequence[Answer],
+        stage: Stage,
+        candidates: Sequence[Rows],
+        allowed: RowSet | None,
+        clock: Clock,
+    ) -> None:
+        """Fill in the rankings of given candidates: every one of them, nothing besides.
+
+        Each scores what it does in a search, whatever else is given: fusion measures it against
+        what is retrieved from the catalog.
+        """
+        self.retrieve(answers, stage, allowed, clock)
+        for answer, rows in zip(answers, candidates, strict=True):
+            answer.leaders = answer.leaders[np.isin(answer.leaders, rows)]
+            if answer.pool is not None:
+                with clock.measure(Stage.FUSED):
+                    self._ranker.place(answer, rows)
+                continue
+            with clock.measure(stage):
+                if answer.vector is None:
+                    scores = self._snapshot.lexical.score(answer.query.text, rows)
+                else:
+                    scores = self._snapshot.dense.score(answer.vector, rows)
+            answer.rankings[stage] = Ranking.sort(rows, scores, self._snapshot.id_rank)
 
     def rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
         """The rows of given candidates: each once, without those a filter excludes."""
@@ -162,6 +171,3 @@ class CandidateFinder:
             unscored[places[there]] = False
             keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])
         self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
-
-    def _ranking(self, rows: Rows, scores: Scores) -> Ranking:
-        return Ranking.sort(rows, scores, self._snapshot.id_rank)

@@ -76,12 +76,26 @@ class CandidateRanker:
     def fuse(self, answer: Answer, rows: Rows, keyword: Scores, cosine: Scores) -> None:
         """Rank these candidates, ascending rows, by both their scores; all of shape (n,)."""
         answer.pool = self.pooled(answer.query.text, rows, keyword, cosine, answer.words)
+        answer.rankings[Stage.FUSED] = self._fused(answer.pool)
+
+    def place(self, answer: Answer, rows: Rows) -> None:
+        """Rank these rows instead of the candidates of a fused answer, on the candidates' scales.
+
+        Shape (n,); fills in the ranking of every stage so far.
+        """
+        signals = self._signals(answer, rows)
+        answer.rankings[Stage.LEXICAL] = self._sort(rows, signals.keyword)
+        answer.rankings[Stage.DENSE] = self._sort(rows, signals.cosine)
+        answer.rankings[Stage.FUSED] = self._fused(signals)
+
+    def _fused(self, signals: Signals) -> Ranking:
+        """The ranking of the fused stage."""
         ranker = self._ranker(Stage.FUSED)
         if ranker is None:
-            scores = compute_features(answer.pool, ("fused",))["fused"]
+            scores = compute_features(signals, ("fused",))["fused"]
         else:
-            scores = ranker.score(compute_features(answer.pool, ranker.features))
-        answer.rankings[Stage.FUSED] = self._sort(rows, scores)
+            scores = ranker.score(compute_features(signals, ranker.features))
+        return self._sort(signals.rows, scores)
 
     def pooled(
         self, text: str, rows: Rows, keyword: Scores, cosine: Scores, words: Scores | None = None
@@ -208,7 +222,7 @@ class CandidateRanker:
     def _signals(self, answer: Answer, rows: Rows) -> Signals:
         """What retrieval says of these rows; those outside the pool are scored like it."""
         pool = answer.pool
-        if pool is None:
+        if pool is None or answer.vector is None:
             raise ValueError("this answer was not fused")
         keyword = np.zeros(len(rows), dtype=np.float32)
         cosine = np.zeros(len(rows), dtype=np.float32)
@@ -219,8 +233,7 @@ class CandidateRanker:
         if not inside.all():
             others = rows[~inside]
             keyword[~inside] = self._snapshot.lexical.score(text, others)
-            (vector,) = self._snapshot.encoder.encode_queries([text])
-            cosine[~inside] = self._snapshot.dense.score(vector, others)
+            cosine[~inside] = self._snapshot.dense.score(answer.vector, others)
         refused = self._snapshot.lexical.refused(text, rows)
         return Signals(rows, keyword, cosine, pool.pool, *self._measures, refused=refused)
 

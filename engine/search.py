@@ -214,8 +214,8 @@ class SearchEngine:
         """`search` for many queries at once: the same answers, sooner, and none of them kept.
 
         With `candidates`, the product ids to rank for each query: all of them are ranked, by the
-        same stages, and nothing besides; ids the snapshot lacks are left out, and `view` does not
-        count.
+        same stages, and nothing besides, each by the score that it has in a search of the catalog;
+        ids the snapshot lacks are left out, and `view` does not count.
 
         Raises:
             ValueError: `k` or `offset` is negative.
@@ -240,9 +240,8 @@ class SearchEngine:
         if candidates is None:
             self._finder.retrieve(answers, stage, allowed, clock, counted=not view.ranked)
         else:
-            self._finder.score(
-                answers, [self._finder.rows(ids, allowed) for ids in candidates], clock
-            )
+            given = [self._finder.rows(ids, allowed) for ids in candidates]
+            self._finder.score(answers, stage, given, allowed, clock)
         asked = stage
         if stage is Stage.RERANKED:
             try:
@@ -338,7 +337,8 @@ class SearchEngine:
         if candidates is None:
             self._finder.retrieve([answer], Stage.FUSED, None, Clock(1))
         else:
-            self._finder.score([answer], [self._finder.rows(candidates, None)], Clock(1))
+            given = [self._finder.rows(candidates, None)]
+            self._finder.score([answer], Stage.FUSED, given, None, Clock(1))
         everything = candidates is not None
         others = self._finder.rows(beside, None)
         return self.ranker.features(answer, stage, others, known or {}, everything=everything)

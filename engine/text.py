@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine.types import AttributeValue, Product
 
-PASSAGE_TEMPLATE = "passage/1"
+PASSAGE_TEMPLATE = "passage/2"
 """Version of the text below. It enters every model's fingerprint: change it with `passage`."""
 
 
-def passage(product: Product) -> str:
+def passage(product: Product, *, like: Product | None = None) -> str:
     """What a model reads of a product, as one line.
 
     The fields that tell products apart come first, because a model reads only the first tokens.
-    A brand or color that the title already names is not repeated.
+    Attributes are read only where nothing else describes the product: beside a description they
+    take two thirds of the time and tell the encoder nothing (docs/log.md, 2026-11-28).
+
+    Args:
+        product: what is read.
+        like: the product that this one is an altered version of, if it is: fields are read of it
+            that are read of that.
     """
+    original = like or product
+    described = original.description or original.bullet_points
+    return _line([*_texts(product), *(() if described else _attributes(product))])
+
+
+def whole_text(product: Product) -> str:
+    """All that is written of a product, as one line; keyword search reads no less."""
+    return _line([*_texts(product), *_attributes(product)])
+
+
+def _line(parts: Iterable[str]) -> str:
+    """The parts that say something, as sentences."""
+    said = (part.strip(" .") for part in parts)
+    return " ".join(". ".join(part for part in said if part).split())
+
+
+def _texts(product: Product) -> list[str]:
+    """All but the attributes. A brand or color that the title already names is not repeated."""
     named = product.title.casefold()
     head = [product.title]
     head += [part for part in (product.brand, product.color) if part.casefold() not in named]
-    parts = [" ".join(head), " > ".join(product.category), *product.bullet_points]
-    parts += [product.description, *_attributes(product)]
-    return " ".join(". ".join(part.strip(" .") for part in parts if part.strip(" .")).split())
+    category = " > ".join(product.category)
+    return [" ".join(head), category, *product.bullet_points, product.description]
 
 
 def _attributes(product: Product) -> Iterator[str]:

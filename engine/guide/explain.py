@@ -23,7 +23,7 @@ from engine.guide.naming import Case, Key, key_of, name_words
 from engine.guide.occlusion import Blotted, Occlusion, ProductWording
 from engine.rank import CandidateRanker
 from engine.snapshot import Snapshot
-from engine.text import passage
+from engine.text import whole_text
 from engine.types import Product, Query, Rows, Scores, Stage, Vectors
 
 MOST_EXPLAINED = 10
@@ -193,7 +193,7 @@ class Explainer:
         if answer.vector is None:
             return ()
         terms = set(chain.from_iterable(wording.words))
-        lacks = set(absent(passage(wording.product)))
+        lacks = set(absent(whole_text(wording.product)))
         own = self._snapshot.vectors[row].astype(np.float32)
         worse = asked.others @ own > answer.vector @ own
         return tuple(

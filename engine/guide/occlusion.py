@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from engine.protocols import PassageReranker
 from engine.rank import CandidateRanker
 from engine.retrieval.features import Column, Signals
 from engine.snapshot import Snapshot
-from engine.text import passage
+from engine.text import passage, whole_text
 from engine.types import AttributeValue, Product, Rows, Scores, Stage, Vectors
 
 _WORD = re.compile(r"\S+")
@@ -39,8 +38,8 @@ class ProductWording:
 
     @classmethod
     def of(cls, product: Product) -> ProductWording:
-        """The words of the text that the models read."""
-        written = passage(product).split()
+        """The words of all its texts."""
+        written = whole_text(product).split()
         order = tuple(map(key_of, written))
         words: dict[Key, str] = {}
         for key, word in zip(order, written, strict=True):
@@ -132,18 +131,18 @@ class Occlusion:
         What is no text of theirs (price, rating, shelf) counts as before, and so does everything
         the query's other candidates set.
         """
-        products = list(chain.from_iterable(each.altered for each in blotted))
+        texts = [passage(one, like=each.product) for each in blotted for one in each.altered]
         ends = np.cumsum([len(each.altered) for each in blotted])[:-1]
         own_classes: Sequence[NDArray[np.float32] | None] = [None] * len(blotted)
         if self._ranker.reads_classes(stage):
-            vectors, classes = self._read(answer, products)
+            vectors, classes = self._read(answer, texts)
             own_classes = np.split(classes, ends)
         else:
             known = {
                 passage(each.product): self._snapshot.vectors[each.row].astype(np.float32)
                 for each in blotted
             }
-            vectors = self._encode([passage(one) for one in products], known)
+            vectors = self._encode(texts, known)
         scores = []
         for each, own, probabilities in zip(
             blotted, np.split(vectors, ends), own_classes, strict=True
@@ -196,9 +195,8 @@ class Occlusion:
             row[:] = known[text] if text in known else found[part]
         return vectors
 
-    def _read(self, answer: Answer, products: Sequence[Product]) -> tuple[Vectors, Column]:
-        """Vectors (n, dim) of the products, and the reranker's probabilities (n, 4)."""
-        texts = [passage(product) for product in products]
+    def _read(self, answer: Answer, texts: Sequence[str]) -> tuple[Vectors, Column]:
+        """Vectors (n, dim) of the passages, and the reranker's probabilities (n, 4)."""
         reranker, query = self._snapshot.reranker, answer.query.text
         if isinstance(reranker, PassageReranker):
             vectors, tokens = self._tokens().read_passages(texts)

@@ -119,7 +119,7 @@ def read_model_info(folder: Path, *, kind: str) -> ModelInfo:
     if info.passage_template != PASSAGE_TEMPLATE:
         raise ModelError(
             f"{folder} was exported for passages {info.passage_template!r}, this daogou writes "
-            f"{PASSAGE_TEMPLATE!r}. {_CURE}"
+            f"{PASSAGE_TEMPLATE!r}. If it is a store's, index the catalog again. If not: {_CURE}"
         )
     return info
 

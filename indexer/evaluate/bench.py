@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -29,7 +29,9 @@ from engine.products import ProductStore
 from engine.search import SearchEngine
 from engine.settings import load_settings
 from engine.store import SnapshotStore
-from engine.types import Stage
+from engine.types import Product, Stage
+from indexer.catalog.reader import read_catalog
+from indexer.catalog.rejects import RejectLog
 from indexer.evaluate.judgments import JudgedQueries
 from indexer.evaluate.load import Answers, Server, ask, closed_loop, open_loop, serving
 from indexer.evaluate.metrics import FULL_CATALOG, per_query
@@ -63,6 +65,8 @@ class BenchOptions:
     starts: int = 3
     products: int = 2_000
     """Indexed to measure indexing; 0 leaves it out."""
+    catalog: Path | None = None
+    """Where these are the first of; None takes the snapshot's."""
     overload: bool = True
 
 
@@ -131,6 +135,16 @@ class BenchReport:
         ours, theirs = self.quality[subject], self.quality[over]
         interval = bootstrap([ours[query] - theirs[query] for query in ours])
         return interval.mean, interval.low, interval.high
+
+
+def write_products(path: Path, products: Iterable[Product]) -> int:
+    """Write products as JSON Lines; returns how many there were."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for product in products:
+            file.write(json.dumps(product.to_dict(), ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
 class Bench:
@@ -218,21 +232,25 @@ class Bench:
                 restore(kind, self._models / kind, served / kind, served / "encoder")
         products = self._work / PRODUCTS
         if not products.is_file():
-            self._write_products(products, self._manifest.products)
+            write_products(products, self._served(self._manifest.products))
         for peer in self._peers:
             if not (self._work / peer.name / PRODUCTS).is_file():
                 self._say(f"{peer.name} indexes {self._manifest.products:,} products")
                 self._index_peer(peer, products, self._work / peer.name)
 
-    def _write_products(self, path: Path, count: int) -> int:
-        """The first products of the snapshot as JSON Lines; returns how many."""
-        products = ProductStore(self._snapshot)
-        rows = range(min(count, self._manifest.products))
-        with path.open("w", encoding="utf-8") as file:
-            for product in products.fetch(rows):
-                file.write(json.dumps(product.to_dict(), ensure_ascii=False) + "\n")
-        products.close()
-        return len(rows)
+    def _served(self, most: int) -> Iterator[Product]:
+        """The first products of the snapshot."""
+        with contextlib.closing(ProductStore(self._snapshot)) as products:
+            yield from products.fetch(range(min(most, self._manifest.products)))
+
+    def _indexed(self) -> Iterator[Product]:
+        """The products by which indexing is measured."""
+        most, catalog = self._options.products, self._options.catalog
+        if catalog is None:
+            yield from self._served(most)
+        else:
+            with RejectLog(None) as rejects:
+                yield from islice(read_catalog(catalog, rejects=rejects), most)
 
     # Measurements.
 
@@ -250,7 +268,9 @@ class Bench:
     def _measure_indexing(self) -> None:
         """From file to published, processes included, all in turn."""
         products = self._work / "some.jsonl"
-        count = self._write_products(products, self._options.products)
+        count = write_products(products, self._indexed())
+        if not count:
+            raise EvaluationError(f"{self._options.catalog} has no product. Name another catalog")
         ours = RERANKED if self._reranks else FUSED
         subjects: dict[str, Callable[[Path, Path], None]] = {
             peer.name: partial(self._index_peer, peer) for peer in self._peers

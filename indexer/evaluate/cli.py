@@ -346,6 +346,9 @@ def bench(
     products: Annotated[
         int, typer.Option(min=0, help="Products indexed to measure indexing; 0 leaves it out.")
     ] = 2_000,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Where these are read, instead of the snapshot's own.")
+    ] = None,
     overload: Annotated[bool, typer.Option(help="Ask for twice what it can serve.")] = True,
     figure: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
     json_out: _Json = False,
@@ -360,7 +363,7 @@ def bench(
     from indexer.evaluate.bench import Bench, BenchOptions
     from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 
-    options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, overload)
+    options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, catalog, overload)
     judged = _read("trec", judged_queries, qrels, None) if judged_queries else None
     report = Bench(
         store,

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import uvicorn
 from fastapi import FastAPI
 
-from engine.text import passage
+from engine.text import whole_text
 from engine.types import Product
 
 PRODUCTS = "products.jsonl"
@@ -38,8 +38,8 @@ def read_products(path: Path) -> list[dict[str, Any]]:
 
 
 def texts_of(products: list[dict[str, Any]]) -> list[str]:
-    """What a peer reads of them."""
-    return [passage(Product.from_dict(product)) for product in products]
+    """What a peer reads of them: all their texts, as far as its model reads."""
+    return [whole_text(Product.from_dict(product)) for product in products]
 
 
 def main(

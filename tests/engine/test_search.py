@@ -147,11 +147,18 @@ def test_candidates_are_all_ranked_and_nothing_besides(engine: SearchEngine) -> 
     assert sorted(ids(filtered)) == ["k1", "k2"]
 
 
-def test_ranking_every_product_agrees_with_searching_them(engine: SearchEngine) -> None:
-    """Candidates and retrieval score alike: the same code under both."""
-    searched = engine.search("green mug", k=100, stage=Stage.DENSE)
-    (ranked,) = engine.search_many(["green mug"], k=100, stage=Stage.DENSE, candidates=[ALL_IDS])
-    assert ids(searched) == ids(ranked)
+@pytest.mark.parametrize("stage", [Stage.LEXICAL, Stage.DENSE, Stage.FUSED])
+@pytest.mark.parametrize("given", [ALL_IDS, ALL_IDS[::2], ["m2"]])
+def test_a_candidate_scores_as_in_a_search_whatever_else_is_given(
+    engine: SearchEngine, stage: Stage, given: list[str]
+) -> None:
+    searched = engine.search("green mug", k=100, stage=stage)
+    (ranked,) = engine.search_many(["green mug"], k=100, stage=stage, candidates=[given])
+    assert sorted(ids(ranked)) == sorted(given)
+    scores = {hit.product.id: hit.score for hit in searched.hits}
+    found = [hit for hit in ranked.hits if hit.product.id in scores]
+    assert found
+    assert [hit.score for hit in found] == [scores[hit.product.id] for hit in found]
 
 
 def test_a_batch_answers_as_each_query_alone(engine: SearchEngine) -> None:
