@@ -53,7 +53,7 @@ class Answer:
         """The hits of one page of a ranking."""
         page = ranking.rows[offset : offset + k]
         scores = ranking.scores[offset : offset + k]
-        found = [_by_stage(self.rankings, int(row)) for row in page]
+        found = _by_stage(self.rankings, page)
         return tuple(
             Hit(
                 product=product,
@@ -81,13 +81,14 @@ def _lead(ranking: Ranking, first: Rows) -> Ranking:
     )
 
 
-def _by_stage(rankings: dict[Stage, Ranking], row: int) -> dict[Stage, StageScore]:
-    """The rank and score each stage that found it gave a product."""
-    found: dict[Stage, StageScore] = {}
+def _by_stage(rankings: dict[Stage, Ranking], page: Rows) -> list[dict[Stage, StageScore]]:
+    """The rank and score each stage that found it gave each product of a page."""
+    found: list[dict[Stage, StageScore]] = [{} for _ in page]
     for stage, ranking in rankings.items():
-        place = np.flatnonzero(ranking.rows == row)
-        if len(place):
-            found[stage] = StageScore(int(place[0]) + 1, float(ranking.scores[place[0]]))
+        shown, places = np.nonzero(page[:, None] == ranking.rows)
+        scores = ranking.scores[places].tolist()
+        for each, place, score in zip(shown.tolist(), places.tolist(), scores, strict=True):
+            found[each][stage] = StageScore(place + 1, score)
     return found
 
 

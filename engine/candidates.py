@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer import Answer
-from engine.arrays import places_in
+from engine.arrays import places_in, union
 from engine.asked import QueryVectors
 from engine.beside import Beside
 from engine.clock import Clock
@@ -160,7 +160,7 @@ class CandidateFinder:
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
         lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
-        rows = np.union1d(lexical.rows, dense.rows)
+        rows = union(lexical.rows, dense.rows)
         collected = answer.collected
         places, there = places_in(rows, collected.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)

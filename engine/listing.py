@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arrays import places_in
+from engine.arrays import places_in, union
 from engine.retrieval.counts import count
 from engine.retrieval.facets import Facets
 from engine.retrieval.matching import Matches
@@ -93,7 +93,7 @@ class Lister:
         Raises:
             FilterError: no product has a field to be counted.
         """
-        rows = np.union1d(matches.rows, leaders)
+        rows = union(matches.rows, leaders)
         if allowed is not None:
             rows = rows[allowed.mask[rows]]
         ordered = self._ordered(ranking, rows, matches)

@@ -16,6 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from engine.arrays import union
 from engine.beside import Beside
 from engine.protocols import DenseRetriever, LexicalRetriever
 from engine.types import Ranking, Rows, Scores
@@ -99,7 +100,7 @@ class Matcher:
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
         meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest
-        rows = np.union1d(said.rows, meant.rows).astype(np.int64)
+        rows = union(said.rows, meant.rows)
         scores = np.zeros(len(rows), dtype=np.float32)
         scores[np.searchsorted(rows, said.rows)] += said.scores / best
         if level > 0:

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.arrays import open_array
+from engine.arrays import open_array, union
 from engine.errors import SnapshotDamagedError
 from engine.manifest import read_manifest
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 
 HEADER = 128  # bytes that NumPy writes before the numbers
+NUMBERS = st.lists(st.integers(-50, 50), unique=True)
 
 
 @pytest.fixture
@@ -157,3 +160,11 @@ def test_headers_may_be_read_by_many_threads(tmp_path: Path) -> None:
     finally:
         sys.setswitchinterval(switches)
         gc.set_threshold(*thresholds)
+
+
+@given(first=NUMBERS, second=NUMBERS)
+def test_a_union_has_every_number_once_ascending(first: list[int], second: list[int]) -> None:
+    one, other = np.array(first, dtype=np.int64), np.array(second, dtype=np.int64)
+    found = union(one, other)
+    assert found.tolist() == sorted({*first, *second})
+    assert found.dtype == np.int64
