@@ -27,7 +27,7 @@ SHORT = 2
 """Terms of a query, at most, that let the encoder decide."""
 SHORT_WEIGHT = np.float32(2.0)
 """What a unit of cosine distance is worth there, where the encoder knows the words."""
-UNKNOWN, KNOWN = 0.45, 0.6
+UNKNOWN, KNOWN = 0.4, 0.55
 """Best cosines between which it comes to know them. An encoder whose cosines lie higher than those
 of the one that ships is trusted with any words."""
 
