@@ -29,6 +29,7 @@ from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import (
     Filter,
+    Hit,
     Mode,
     Product,
     Query,
@@ -228,14 +229,7 @@ class SearchEngine:
         stage, depth = self.choose(stage, mode)
         clock = Clock(len(texts))
         with clock.measure("understand"):
-            answers = [
-                Answer(
-                    understand(
-                        text, self.snapshot.products, max_chars=self.settings.max_query_chars
-                    )
-                )
-                for text in texts
-            ]
+            answers = list(map(self._understood, texts))
             allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         if candidates is None:
             self._finder.retrieve(answers, stage, allowed, clock, counted=not view.ranked)
@@ -265,24 +259,46 @@ class SearchEngine:
             ]
         timings = clock.milliseconds()
         return [
-            SearchResult(
-                query=answer.query,
-                query_id=uuid.uuid4().hex,
-                snapshot_id=self.snapshot.id,
-                stage=stage,
-                hits=hits,
-                candidates=len(answer.ranking(stage)),
-                timings=timings,
-                degraded=stage is not asked,
-                fits=answer.fits,
-                nothing_fits=answer.nothing_fits,
-                total=listing.total,
-                total_is_least=listing.total_is_least,
-                facets=listing.facets,
-                best=tuple(listing.ranking.rows[:_BEST].tolist()),
-            )
+            self._result(answer, listing, hits, stage, timings, degraded=stage is not asked)
             for answer, listing, hits in zip(answers, listings, pages, strict=True)
         ]
+
+    def _understood(self, text: str) -> Answer:
+        """The beginning of an answer to a shopper's words.
+
+        Raises:
+            QueryError: empty or too long.
+        """
+        limit = self.settings.max_query_chars
+        return Answer(understand(text, self.snapshot.products, max_chars=limit))
+
+    def _result(
+        self,
+        answer: Answer,
+        listing: Listing,
+        hits: tuple[Hit, ...],
+        stage: Stage,
+        timings: Mapping[str, float],
+        *,
+        degraded: bool,
+    ) -> SearchResult:
+        """An answer as it is given, once it is listed and its page fetched."""
+        return SearchResult(
+            query=answer.query,
+            query_id=uuid.uuid4().hex,
+            snapshot_id=self.snapshot.id,
+            stage=stage,
+            hits=hits,
+            candidates=len(answer.ranking(stage)),
+            timings=timings,
+            degraded=degraded,
+            fits=answer.fits,
+            nothing_fits=answer.nothing_fits,
+            total=listing.total,
+            total_is_least=listing.total_is_least,
+            facets=listing.facets,
+            best=tuple(listing.ranking.rows[:_BEST].tolist()),
+        )
 
     def answer(
         self,
@@ -300,8 +316,7 @@ class SearchEngine:
             QueryError, FilterError, StageUnavailableError: as `search`.
         """
         stage, depth = self.choose(stage, mode)
-        limit = self.settings.max_query_chars
-        answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
+        answer = self._understood(text)
         allowed = None if filters is None else allowed_rows(filters, self.snapshot.facets)
         self._finder.retrieve([answer], Stage.FUSED, allowed, Clock(1))
         if self.ranker.reads_classes(stage):
@@ -332,8 +347,7 @@ class SearchEngine:
             StageUnavailableError: the reranked stage of a snapshot without reranker.
         """
         stage = stage or self.stages[-1]
-        limit = self.settings.max_query_chars
-        answer = Answer(understand(text, self.snapshot.products, max_chars=limit))
+        answer = self._understood(text)
         if candidates is None:
             self._finder.retrieve([answer], Stage.FUSED, None, Clock(1))
         else:
