@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import places_in
 from engine.products import ProductStore
 from engine.retrieval.features import Signals
 from engine.types import Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
@@ -23,7 +24,8 @@ class Answer:
     query: Query
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
     collected: Ranking = field(default_factory=Ranking.empty)
-    """What keyword search found: of it the lexical ranking is the head."""
+    """What keyword search found: of it the lexical ranking is the head, unless candidates were
+    given."""
     said: Callable[[], Ranking] | None = None
     """Waits for what matches by its words, where that is looked for beside other stages."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
@@ -33,7 +35,7 @@ class Answer:
     words: Scores = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     """For each content word the best keyword score it has alone; empty where nothing reads them."""
     pool: Signals | None = None
-    """Every candidate as retrieval scored it, by ascending row."""
+    """All that was retrieved, as it was scored, by ascending row."""
     head: Signals | None = None
     """The candidates that were reranked."""
     fits: float | None = None
@@ -84,10 +86,16 @@ def _lead(ranking: Ranking, first: Rows) -> Ranking:
 def _by_stage(rankings: dict[Stage, Ranking], page: Rows) -> list[dict[Stage, StageScore]]:
     """The rank and score each stage that found it gave each product of a page."""
     found: list[dict[Stage, StageScore]] = [{} for _ in page]
+    order = np.argsort(page)
     for stage, ranking in rankings.items():
-        shown, places = np.nonzero(page[:, None] == ranking.rows)
-        scores = ranking.scores[places].tolist()
-        for each, place, score in zip(shown.tolist(), places.tolist(), scores, strict=True):
+        shown, there = places_in(page[order], ranking.rows)
+        places = np.flatnonzero(there)
+        for each, place, score in zip(
+            order[shown[places]].tolist(),
+            places.tolist(),
+            ranking.scores[places].tolist(),
+            strict=True,
+        ):
             found[each][stage] = StageScore(place + 1, score)
     return found
 

@@ -106,22 +106,36 @@ class CandidateFinder:
     ) -> None:
         """Fill in the rankings of given candidates: every one of them, nothing besides.
 
-        Each scores what it does in a search, whatever else is given: fusion measures it against
-        what is retrieved from the catalog.
+        Fusion measures each against what is retrieved from the catalog, as in a search, whatever
+        else is given.
         """
-        self.retrieve(answers, stage, allowed, clock)
+        if stage is Stage.LEXICAL:
+            self._score(answers, stage, candidates, clock)
+        elif stage is Stage.DENSE:
+            with clock.measure("encode"):
+                vectors = self._vectors.of([answer.query.text for answer in answers])
+            for answer, vector in zip(answers, vectors, strict=True):
+                answer.vector = vector
+            self._score(answers, stage, candidates, clock)
+        else:
+            self.retrieve(answers, Stage.FUSED, allowed, clock)
+            with clock.measure(Stage.FUSED):
+                for answer, rows in zip(answers, candidates, strict=True):
+                    self._ranker.rank_given(answer, rows)
         for answer, rows in zip(answers, candidates, strict=True):
-            answer.leaders = answer.leaders[np.isin(answer.leaders, rows)]
-            if answer.pool is not None:
-                with clock.measure(Stage.FUSED):
-                    self._ranker.place(answer, rows)
-                continue
-            with clock.measure(stage):
+            answer.leaders = _asked_for(answer, rows)
+
+    def _score(
+        self, answers: Sequence[Answer], stage: Stage, candidates: Sequence[Rows], clock: Clock
+    ) -> None:
+        """The ranking of one retriever, over given candidates."""
+        with clock.measure(stage):
+            for answer, rows in zip(answers, candidates, strict=True):
                 if answer.vector is None:
                     scores = self._snapshot.lexical.score(answer.query.text, rows)
                 else:
                     scores = self._snapshot.dense.score(answer.vector, rows)
-            answer.rankings[stage] = Ranking.sort(rows, scores, self._snapshot.id_rank)
+                answer.rankings[stage] = Ranking.sort(rows, scores, self._snapshot.id_rank)
 
     def rows(self, ids: Sequence[str], allowed: RowSet | None) -> Rows:
         """The rows of given candidates: each once, without those a filter excludes."""
@@ -171,3 +185,9 @@ class CandidateFinder:
             unscored[places[there]] = False
             keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])
         self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
+
+
+def _asked_for(answer: Answer, rows: Rows) -> Rows:
+    """Which of the rows were asked for by their id, in the order of the query's."""
+    exact = np.array(answer.query.exact_rows, dtype=np.int64)
+    return exact[np.isin(exact, rows)]

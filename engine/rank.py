@@ -78,10 +78,10 @@ class CandidateRanker:
         answer.pool = self.pooled(answer.query.text, rows, keyword, cosine, answer.words)
         answer.rankings[Stage.FUSED] = self._fused(answer.pool)
 
-    def place(self, answer: Answer, rows: Rows) -> None:
-        """Rank these rows instead of the candidates of a fused answer, on the candidates' scales.
+    def rank_given(self, answer: Answer, rows: Rows) -> None:
+        """Rank these rows, (n,), instead of what was retrieved for a fused answer.
 
-        Shape (n,); fills in the ranking of every stage so far.
+        They are measured against that, which stays the answer's pool.
         """
         signals = self._signals(answer, rows)
         answer.rankings[Stage.LEXICAL] = self._sort(rows, signals.keyword)

@@ -215,8 +215,8 @@ class SearchEngine:
         """`search` for many queries at once: the same answers, sooner, and none of them kept.
 
         With `candidates`, the product ids to rank for each query: all of them are ranked, by the
-        same stages, and nothing besides, each by the score that it has in a search of the catalog;
-        ids the snapshot lacks are left out, and `view` does not count.
+        same stages, and nothing besides; fusion measures them against what is retrieved from the
+        catalog, as in a search. Ids the snapshot lacks are left out, and `view` does not count.
 
         Raises:
             ValueError: `k` or `offset` is negative.
@@ -245,7 +245,7 @@ class SearchEngine:
                     )
             except OutOfTimeError:
                 stage = Stage.FUSED
-        if candidates is None:  # given candidates say nothing of the catalog
+        if candidates is None:  # whether given candidates fit is another question
             self.ranker.cut_off(answers, stage)
         with clock.measure("list"):
             listings = [
@@ -337,7 +337,8 @@ class SearchEngine:
         Args:
             text: the shopper's words.
             candidates: product ids to rank, as in `search_many`; None searches the catalog.
-            beside: product ids that are no candidates, measured on the candidates' scales.
+            beside: product ids that are no candidates, measured on the same scales: those of what
+                is retrieved from the catalog.
             stage: the stage to be ranked: reranked (its head) or fused (all candidates); the last
                 that the snapshot offers if left out.
             known: class probabilities by product id that stand for the reranker's.

@@ -26,6 +26,7 @@ from engine.errors import (
     StoreLockedError,
 )
 from engine.manifest import Manifest, check_files, damages, read_manifest, write_manifest
+from engine.models.folder import read_model_info
 
 _POINTER = "CURRENT"
 _ID = re.compile(r"\d{6,}-\d{8}T\d{6}Z")
@@ -226,10 +227,14 @@ class SnapshotStore:
         Raises:
             SnapshotNotFoundError: there is none to go back to.
             SnapshotDamagedError: the one to go back to is damaged.
+            ModelError: this version of daogou does not read its models.
         """
         target = snapshot_id or self._before_current()
         folder = self._existing(target)
-        check_files(folder, read_manifest(folder), every_byte=True)
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, every_byte=True)
+        for kind in manifest.models:
+            read_model_info(folder / "models" / kind, kind=kind)
         self._point_to(target)
         return target
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from engine.normal import comparable
 from engine.types import AttributeValue, Product
 
 PASSAGE_TEMPLATE = "passage/2"
-"""Version of the text below. It enters every model's fingerprint: change it with `passage`."""
+"""Version of the text below. It enters every model's fingerprint: change it with what `passage`
+gives."""
+
+_PLACEHOLDERS = {"n/a", "na", "none", "null", "nil", "nan", "tbd", "unknown", "no description"}
+"""What stands in a description for none."""
 
 
-def passage(product: Product, *, like: Product | None = None) -> str:
+def passage(product: Product, *, fields_of: Product | None = None) -> str:
     """What a model reads of a product, as one line.
 
     The fields that tell products apart come first, because a model reads only the first tokens.
@@ -19,17 +24,29 @@ def passage(product: Product, *, like: Product | None = None) -> str:
 
     Args:
         product: what is read.
-        like: the product that this one is an altered version of, if it is: fields are read of it
-            that are read of that.
+        fields_of: the product that this one is an altered version of, if it is: the fields are
+            read that are read of that.
     """
-    original = like or product
-    described = original.description or original.bullet_points
-    return _line([*_texts(product), *(() if described else _attributes(product))])
+    attributes = () if _described(fields_of or product) else _attributes(product)
+    return _line([*_texts(product), *attributes])
 
 
 def whole_text(product: Product) -> str:
     """All that is written of a product, as one line; keyword search reads no less."""
     return _line([*_texts(product), *_attributes(product)])
+
+
+def _described(product: Product) -> bool:
+    """Whether description or bullet points say more than the title does."""
+    texts = (product.description, *product.bullet_points)
+    return any(_says_more(text.strip(" ."), product.title) for text in texts)
+
+
+def _says_more(text: str, title: str) -> bool:
+    if not any(map(str.isalnum, text)):
+        return False
+    longer = len(text) > max(len(title), *map(len, _PLACEHOLDERS))
+    return longer or comparable(text) not in {comparable(title), *_PLACEHOLDERS}
 
 
 def _line(parts: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from engine.guide.naming import Case, Key, key_of, name_words
 from engine.guide.occlusion import Blotted, Occlusion, ProductWording
 from engine.rank import CandidateRanker
 from engine.snapshot import Snapshot
-from engine.text import whole_text
+from engine.text import passage, whole_text
 from engine.types import Product, Query, Rows, Scores, Stage, Vectors
 
 MOST_EXPLAINED = 10
@@ -236,8 +236,8 @@ class Explainer:
         for own in wordings:
             first = own.beside(asked.excluded)
             shared = [key for key in own.words if key in first or not terms.isdisjoint(key)]
-            read = dict.fromkeys(key for key in own.order[:_READ_WORDS] if key)
-            others = [key for key in read if key not in shared]
+            read = dict.fromkeys(map(key_of, passage(own.product).split()[:_READ_WORDS]))
+            others = [key for key in read if key and key not in shared]
             chosen.append((shared, others))
         written = [
             [own.words[key] for key in chain(*keys)]

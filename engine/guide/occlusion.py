@@ -131,7 +131,7 @@ class Occlusion:
         What is no text of theirs (price, rating, shelf) counts as before, and so does everything
         the query's other candidates set.
         """
-        texts = [passage(one, like=each.product) for each in blotted for one in each.altered]
+        texts = [passage(one, fields_of=each.product) for each in blotted for one in each.altered]
         ends = np.cumsum([len(each.altered) for each in blotted])[:-1]
         own_classes: Sequence[NDArray[np.float32] | None] = [None] * len(blotted)
         if self._ranker.reads_classes(stage):

@@ -119,7 +119,8 @@ def read_model_info(folder: Path, *, kind: str) -> ModelInfo:
     if info.passage_template != PASSAGE_TEMPLATE:
         raise ModelError(
             f"{folder} was exported for passages {info.passage_template!r}, this daogou writes "
-            f"{PASSAGE_TEMPLATE!r}. If it is a store's, index the catalog again. If not: {_CURE}"
+            f"{PASSAGE_TEMPLATE!r}. If it is a store's, index its catalog again with "
+            "`daogou index`; if it is your own, export it again with `daogou export`."
         )
     return info
 

@@ -98,6 +98,8 @@ class BenchReport:
     """By subject and number of clients, one a round."""
     in_process: dict[str, list[float]] = field(default_factory=dict)
     """Seconds of each search without HTTP, one after another."""
+    indexed: str = ""
+    """What indexing is measured by."""
     index: dict[str, list[float]] = field(default_factory=dict)
     """Products a second, of each round."""
     starts: dict[str, list[float]] = field(default_factory=dict)
@@ -179,12 +181,14 @@ class Bench:
         self._texts = list(texts)
         self._work = work / self._manifest.id
         self._models = self._work / "models"
+        self._some = self._work / "some.jsonl"
         self._options = options
         self._judged = judged
         self._say = say
         self._reranks = "reranker" in self._manifest.models
         self._peers = [peer for peer in PEERS if peer.installed()]
         self.report = BenchReport(self._manifest.id, self._manifest.products, usable_cores())
+        self.report.indexed = str(options.catalog or "the snapshot's products")
 
     def run(self) -> BenchReport:
         """Measure everything.
@@ -192,9 +196,10 @@ class Bench:
         Raises:
             EvaluationError: a server does not start, or fails a request.
         """
+        indexed = self._write_indexed() if self._options.products else 0
         self._prepare()
-        if self._options.products:
-            self._measure_indexing()
+        if indexed:
+            self._measure_indexing(indexed)
         self._measure_starts()
         self._measure_search()
         self._measure_in_process()
@@ -265,12 +270,17 @@ class Bench:
         reranker = ["--reranker", str(models / "reranker")] if self._reranks else ["--no-reranker"]
         _done([*command, *reranker])
 
-    def _measure_indexing(self) -> None:
-        """From file to published, processes included, all in turn."""
-        products = self._work / "some.jsonl"
-        count = write_products(products, self._indexed())
+    def _write_indexed(self) -> int:
+        """Write the products by which indexing is measured; returns how many."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        count = write_products(self._some, self._indexed())
         if not count:
-            raise EvaluationError(f"{self._options.catalog} has no product. Name another catalog")
+            source = self._options.catalog or self._store
+            raise EvaluationError(f"{source} has no product to index. Name another with --catalog")
+        return count
+
+    def _measure_indexing(self, count: int) -> None:
+        """From file to published, processes included, all in turn."""
         ours = RERANKED if self._reranks else FUSED
         subjects: dict[str, Callable[[Path, Path], None]] = {
             peer.name: partial(self._index_peer, peer) for peer in self._peers
@@ -280,7 +290,7 @@ class Bench:
             for subject, work in subjects.items():
                 with _gone(self._work / f"indexed-{number}") as out:
                     began = time.perf_counter()
-                    work(products, out)
+                    work(self._some, out)
                     rate = count / (time.perf_counter() - began)
                 self.report.index.setdefault(subject, []).append(rate)
                 self._say(f"indexing: {subject} {rate:.1f} products/s")

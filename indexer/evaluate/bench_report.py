@@ -60,6 +60,7 @@ def bench_to_json(report: BenchReport) -> dict[str, Any]:
             name: {f"p{point}": _milliseconds(spent, point) for point in (50, 95)}
             for name, spent in report.in_process.items()
         },
+        "indexed": report.indexed,
         "products_per_s": {name: asdict(Figure.of(each)) for name, each in report.index.items()},
         "start_s": {name: asdict(Figure.of(each)) for name, each in report.starts.items()},
         "memory_mb": report.memory,
@@ -83,7 +84,8 @@ def bench_to_tables(report: BenchReport) -> Group:
     parts: list[Table] = [_ratios(report), _latencies(report.search)]
     table = _table("one by one", *_columns(report))
     if report.index:
-        _row(table, "products indexed/s", report, lambda name: _figure(report.index.get(name, [])))
+        of = f"products of {report.indexed} indexed/s"
+        _row(table, of, report, lambda name: _figure(report.index.get(name, [])))
     _row(table, "s to first answer", report, lambda name: _figure(report.starts.get(name, [])))
     _row(
         table,

@@ -78,7 +78,7 @@ class _Unasked:
 def judged_list(
     engine: SearchEngine, judged: JudgedQueries, query_id: str, known: Known
 ) -> Example:
-    """The judged products of a query as a search of nothing besides has to rank them."""
+    """The judged products of a query, measured as its search measures what it retrieves."""
     grades = judged.qrels[query_id]
     found = engine.features(
         judged.texts[query_id], list(grades), stage=Stage.RERANKED, known=known[query_id]

@@ -152,13 +152,46 @@ def test_candidates_are_all_ranked_and_nothing_besides(engine: SearchEngine) -> 
 def test_a_candidate_scores_as_in_a_search_whatever_else_is_given(
     engine: SearchEngine, stage: Stage, given: list[str]
 ) -> None:
+    texts = ["kettle", "green mug"]
     searched = engine.search("green mug", k=100, stage=stage)
-    (ranked,) = engine.search_many(["green mug"], k=100, stage=stage, candidates=[given])
+    other, ranked = engine.search_many(texts, k=100, stage=stage, candidates=[["k1"], given])
+    assert ids(other) == ["k1"]
     assert sorted(ids(ranked)) == sorted(given)
-    scores = {hit.product.id: hit.score for hit in searched.hits}
+    assert [hit.score for hit in ranked.hits] == sorted(
+        (hit.score for hit in ranked.hits), reverse=True
+    )
+    scores = {hit.product.id: hit for hit in searched.hits}
     found = [hit for hit in ranked.hits if hit.product.id in scores]
     assert found
-    assert [hit.score for hit in found] == [scores[hit.product.id] for hit in found]
+    for hit in found:
+        alike = scores[hit.product.id]
+        assert hit.score == alike.score
+        for each in alike.stages:
+            assert hit.stages[each].score == alike.stages[each].score
+
+
+def test_what_retrieval_did_not_bring_is_scored_like_it(shop_store: Path) -> None:
+    """Keyword score and cosine of a candidate do not depend on how far retrieval goes."""
+    far, near = (
+        SearchEngine.open(shop_store, Settings(lexical_depth=depth, dense_depth=depth, cache=0))
+        for depth in (1, 100)
+    )
+    (one,), (other,) = (
+        engine.search_many(["green mug"], k=100, candidates=[ALL_IDS]) for engine in (far, near)
+    )
+    own = {hit.product.id: hit.stages for hit in one.hits}
+    for hit in other.hits:
+        for stage in (Stage.LEXICAL, Stage.DENSE):
+            assert own[hit.product.id][stage].score == hit.stages[stage].score
+
+
+def test_given_candidates_are_measured_within_the_filter(engine: SearchEngine) -> None:
+    filters = parse_filters(["brand=Emberly"])
+    searched = engine.search("kettle", k=100, filters=filters)
+    (ranked,) = engine.search_many(["kettle"], k=100, filters=filters, candidates=[ALL_IDS])
+    assert {hit.product.id: hit.score for hit in ranked.hits} == {
+        hit.product.id: hit.score for hit in searched.hits
+    }
 
 
 def test_a_batch_answers_as_each_query_alone(engine: SearchEngine) -> None:

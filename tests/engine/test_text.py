@@ -36,7 +36,17 @@ def test_all_texts_of_a_product_end_with_its_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("bullet_points", "description", "read"),
-    [((), "", True), ((), "Of steel.", False), (("Of steel",), "", False)],
+    [
+        ((), "", True),
+        (("", "…"), " . ", True),
+        ((), "N/A", True),
+        (("gooseneck electric kettle.",), "-", True),
+        ((), "Of steel.", False),
+        (("Of steel",), "", False),
+        (("n/a", "Steel"), "null", False),
+        ((), "Gooseneck electric kettles", False),
+        ((), "不锈钢", False),
+    ],
 )
 def test_attributes_are_read_where_nothing_else_describes(
     bullet_points: tuple[str, ...], description: str, *, read: bool
@@ -48,9 +58,10 @@ def test_attributes_are_read_where_nothing_else_describes(
 def test_an_altered_product_is_read_as_the_one_it_is_made_of() -> None:
     bare = replace(KETTLE, bullet_points=(), description="")
     assert (
-        passage(bare, like=KETTLE) == "Gooseneck Electric Kettle Emberly black. Kitchen > Kettles"
+        passage(bare, fields_of=KETTLE)
+        == "Gooseneck Electric Kettle Emberly black. Kitchen > Kettles"
     )
-    assert passage(KETTLE, like=bare) == whole_text(KETTLE)
+    assert passage(KETTLE, fields_of=bare) == whole_text(KETTLE)
 
 
 def test_what_the_title_names_is_not_repeated() -> None:

@@ -261,3 +261,14 @@ def test_a_reranker_that_reads_what_is_not_kept_is_refused(
     index_catalog(catalog, store, replace(bare, reranker=reranker))
     publish(store, reranker=reranker)  # what is kept is shared
     assert SearchEngine.open(store).search("kettle", stage=Stage.RERANKED).hits[0].probabilities
+
+
+def test_a_snapshot_whose_models_are_not_read_any_more_is_not_rolled_back_to(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, ranking=fused_ranking(store, tmp_path / "ranking"))
+    now = SnapshotStore(store).current_id()
+    monkeypatch.setattr("engine.models.folder.PASSAGE_TEMPLATE", "passage/9")
+    with pytest.raises(ModelError, match="index its catalog again"):
+        SnapshotStore(store).rollback()
+    assert SnapshotStore(store).current_id() == now

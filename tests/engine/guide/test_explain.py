@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from engine.guide.explain import MOST_EXPLAINED, Explanation
 from engine.guide.guide import ShoppingGuide
 from engine.guide.naming import MOST_NAMED, key_of
 from engine.guide.occlusion import Blotted, ProductWording
+from engine.models.encoder import TransformerEncoder
 from engine.retrieval.fusion import REFUSED_WEIGHT
 from engine.settings import load_settings
-from engine.types import Product, SearchResult, Stage
+from engine.types import Product, SearchResult, Stage, Vectors
 
 QUERIES = (
     "cordless kettle for pour over coffee",
@@ -166,3 +168,35 @@ def test_keyword_scores_of_altered_products_are_exact(shop_guide: ShoppingGuide)
     assert nothing == 0
     assert first == pytest.approx(lexical.score("elastic", rows)[0], rel=1e-5)
     assert second == pytest.approx(lexical.score("belt", rows)[0], rel=1e-5)
+
+
+SPECIFIED = Product(
+    id="s1",
+    title="Steel kettle",
+    description="A kettle of brushed steel for the stove, with a whistle.",
+    attributes={"finish": "ultramarine"},
+)
+
+
+def test_words_of_attributes_are_words_of_the_product() -> None:
+    """Though the encoder does not read them: keyword search does."""
+    words = ProductWording.of(SPECIFIED).words
+    assert key_of("ultramarine") in words
+    assert all(word in words for word in ProductWording.of(replace(SPECIFIED, attributes={})).words)
+
+
+def test_a_product_whose_description_is_blotted_out_is_not_read_by_attributes(
+    shop_guide: ShoppingGuide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    encode = TransformerEncoder.encode_passages
+
+    def noted(self: TransformerEncoder, texts: Sequence[str]) -> Vectors:
+        read.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(TransformerEncoder, "encode_passages", noted)
+    answer = shop_guide.answer("blue kettle", stage=Stage.DENSE)
+    bare = replace(SPECIFIED, description="")
+    shop_guide.explainer.occlusion.scores(answer, Stage.DENSE, [Blotted(0, SPECIFIED, [bare])])
+    assert read == ["Steel kettle"]

@@ -88,6 +88,9 @@ def test_the_encoder_decides_about_a_word_or_two_that_it_knows() -> None:
     known, unknown = scores(0.1, KNOWN), scores(UNKNOWN, 0.1)
     assert dense_weight(1, known) == dense_weight(SHORT, known) == SHORT_WEIGHT
     assert dense_weight(1, unknown) == DENSE_WEIGHT
+    assert [float(dense_weight(1, scores(best))) for best in (0.4, 0.475, 0.55)] == pytest.approx(
+        [0.6, 1.3, 2.0]
+    )
     assert dense_weight(SHORT + 1, known) == DENSE_WEIGHT
     assert dense_weight(1, scores()) == DENSE_WEIGHT
     between = dense_weight(1, scores((KNOWN + UNKNOWN) / 2))

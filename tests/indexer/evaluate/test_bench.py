@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
 from indexer.build import IndexOptions, index_catalog
-from indexer.evaluate.bench import FUSED, RERANKED, BenchReport
+from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
 from indexer.evaluate.peers import KEYWORD, ONNX, PEER, PEERS
 from tests.checkpoints import PAIRS, PASSAGES, save_encoder
-from tests.shop import write_catalog
+from tests.shop import PRODUCTS, write_catalog
 
 _APP = typer.Typer()
 _APP.command()(bench)
@@ -105,6 +105,37 @@ def test_wrong_options_name_the_cure(tmp_path: Path) -> None:
     ):
         with pytest.raises(EvaluationError, match=cure):
             CliRunner().invoke(_APP, options, catch_exceptions=False)
+
+
+def test_indexing_is_measured_by_the_catalog_that_is_named(
+    shop_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read first: what is wrong with it shows before hours are spent."""
+
+    def stop(_: Bench) -> None:
+        raise EvaluationError("far enough")
+
+    monkeypatch.setattr(Bench, "_prepare", stop)
+    (tmp_path / "queries.txt").write_text("kettle\n", encoding="utf-8")
+    work, other, empty = (tmp_path / name for name in ("work", "other.jsonl", "empty.jsonl"))
+    other.write_text(
+        "".join(f'{{"id": "o{each}", "title": "Lamp"}}\n' for each in range(5)), encoding="utf-8"
+    )
+    empty.write_text('{"id": "", "title": "Lamp"}\n', encoding="utf-8")
+
+    def run(*options: object) -> list[str]:
+        command = ["--store", shop_store, "--queries", tmp_path / "queries.txt", "--work", work]
+        with pytest.raises(EvaluationError) as raised:
+            CliRunner().invoke(_APP, list(map(str, [*command, *options])), catch_exceptions=False)
+        (written,) = work.glob("*/some.jsonl")
+        rows = map(json.loads, written.read_text(encoding="utf-8").splitlines())
+        return [str(raised.value), *(row["id"] for row in rows)]
+
+    assert run("--catalog", other, "--products", 3) == ["far enough", "o0", "o1", "o2"]
+    assert run("--products", 2) == ["far enough", *(product.id for product in PRODUCTS[:2])]
+    assert run("--catalog", empty) == [
+        f"{empty} has no product to index. Name another with --catalog"
+    ]
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         if text == "slow":
             time.sleep(0.05)
         if text == "together":
-            pair.wait(timeout=60)
+            meeting.wait(timeout=60)
         if text == "broken":
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -41,13 +41,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 asked: list[str] = []
-pair = threading.Barrier(2)
-"""Where a request for "together" waits until there are two."""
+meeting = threading.Barrier(8)
+"""Where a request for "together" waits until there are eight."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     asked.clear()
+    meeting.reset()
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         host, port = http.server_address[:2]

@@ -26,7 +26,7 @@ from indexer.evaluate.peer_pipeline import (
     tokenizer_of,
     write_vectors,
 )
-from indexer.evaluate.peer_serving import PRODUCTS
+from indexer.evaluate.peer_serving import PRODUCTS, texts_of
 from indexer.evaluate.peers import ONNX, PEER, PEERS, Peer
 from tests.checkpoints import save_encoder
 from tests.shop import write_catalog
@@ -68,6 +68,12 @@ def indexed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         return out
 
     return index
+
+
+def test_a_peer_reads_all_texts_of_a_product() -> None:
+    attributes = {"watts": 1200.0, "cordless": True}
+    product = {"id": "k", "title": "Kettle", "description": "Of steel.", "attributes": attributes}
+    assert texts_of([product]) == ["Kettle. Of steel. watts: 1200. cordless"]
 
 
 class FakeModels:
