@@ -200,3 +200,20 @@ def test_a_product_whose_description_is_blotted_out_is_not_read_by_attributes(
     bare = replace(SPECIFIED, description="")
     shop_guide.explainer.occlusion.scores(answer, Stage.DENSE, [Blotted(0, SPECIFIED, [bare])])
     assert read == ["Steel kettle"]
+
+
+def test_words_that_the_encoder_does_not_read_are_not_tried_for_it(
+    shop_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = ShoppingGuide.open(shop_store)
+    read: list[str] = []
+    encode = TransformerEncoder.encode_passages
+
+    def noted(self: TransformerEncoder, texts: Sequence[str]) -> Vectors:
+        read.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(TransformerEncoder, "encode_passages", noted)
+    fresh.explain("something to listen with", ["h1"], stage=Stage.DENSE)
+    assert "multipoint" in read  # of its description
+    assert not any("battery_h" in text for text in read)
