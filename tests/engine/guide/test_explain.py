@@ -16,6 +16,8 @@ from engine.models.encoder import TransformerEncoder
 from engine.retrieval.fusion import REFUSED_WEIGHT
 from engine.settings import load_settings
 from engine.types import Product, SearchResult, Stage, Vectors
+from indexer.build import IndexOptions, index_catalog
+from tests.shop import PRODUCTS, write_catalog
 
 QUERIES = (
     "cordless kettle for pour over coffee",
@@ -32,6 +34,20 @@ def guide(demo_store: Path) -> ShoppingGuide:
 @pytest.fixture(scope="module")
 def shop_guide(shop_store: Path) -> ShoppingGuide:
     return ShoppingGuide.open(shop_store)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that the encoder is given from now on."""
+    texts: list[str] = []
+    plain = TransformerEncoder.encode_passages
+
+    def noted(encoder: TransformerEncoder, given: Sequence[str]) -> Vectors:
+        texts.extend(given)
+        return plain(encoder, given)
+
+    monkeypatch.setattr(TransformerEncoder, "encode_passages", noted)
+    return texts
 
 
 def explained(
@@ -186,34 +202,27 @@ def test_words_of_attributes_are_words_of_the_product() -> None:
 
 
 def test_a_product_whose_description_is_blotted_out_is_not_read_by_attributes(
-    shop_guide: ShoppingGuide, monkeypatch: pytest.MonkeyPatch
+    shop_guide: ShoppingGuide, encoded: list[str]
 ) -> None:
-    read: list[str] = []
-    encode = TransformerEncoder.encode_passages
-
-    def noted(self: TransformerEncoder, texts: Sequence[str]) -> Vectors:
-        read.extend(texts)
-        return encode(self, texts)
-
-    monkeypatch.setattr(TransformerEncoder, "encode_passages", noted)
     answer = shop_guide.answer("blue kettle", stage=Stage.DENSE)
     bare = replace(SPECIFIED, description="")
     shop_guide.explainer.occlusion.scores(answer, Stage.DENSE, [Blotted(0, SPECIFIED, [bare])])
-    assert read == ["Steel kettle"]
+    assert encoded == ["Steel kettle"]
 
 
 def test_words_that_the_encoder_does_not_read_are_not_tried_for_it(
-    shop_store: Path, monkeypatch: pytest.MonkeyPatch
+    shop_store: Path, encoded: list[str]
 ) -> None:
-    fresh = ShoppingGuide.open(shop_store)
-    read: list[str] = []
-    encode = TransformerEncoder.encode_passages
+    ShoppingGuide.open(shop_store).explain("something to listen with", ["h1"], stage=Stage.DENSE)
+    assert "multipoint" in encoded  # of its description
+    assert not any("battery_h" in text for text in encoded)
 
-    def noted(self: TransformerEncoder, texts: Sequence[str]) -> Vectors:
-        read.extend(texts)
-        return encode(self, texts)
 
-    monkeypatch.setattr(TransformerEncoder, "encode_passages", noted)
-    fresh.explain("something to listen with", ["h1"], stage=Stage.DENSE)
-    assert "multipoint" in read  # of its description
-    assert not any("battery_h" in text for text in read)
+def test_what_an_attribute_denies_is_not_missing(tmp_path: Path) -> None:
+    belt = Product(
+        "b9", "Web belt", description="Woven cotton.", attributes={"closure": "no buckle"}
+    )
+    catalog = write_catalog(tmp_path / "catalog.jsonl", [*PRODUCTS, belt])
+    index_catalog(catalog, tmp_path / "store", IndexOptions(reranker=None, ranking=None))
+    (why,) = ShoppingGuide.open(tmp_path / "store").explain("belt without buckle", ["b9"])
+    assert why.missing == ()
