@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,27 @@ Probabilities = NDArray[np.float32]
 """Class probabilities in the order of `Relevance`, shape (4,)."""
 
 
+class Collected(NamedTuple):
+    """What keyword search found for a query."""
+
+    best: Ranking
+    """The best that may be shown, as many as are candidates."""
+    products: Ranking
+    """More, with their scores, best first."""
+    all: bool
+    """Whether no other product that may be shown has any of the words."""
+    whole: bool
+    """Whether filters take no part in it, and what matches is among it."""
+
+
 @dataclass(slots=True)
 class Answer:
     """One query on its way through the stages."""
 
     query: Query
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
-    collected: Ranking = field(default_factory=Ranking.empty)
-    """What keyword search found: of it the lexical ranking is the head, unless candidates were
-    given."""
-    said: Callable[[], Ranking] | None = None
-    """Waits for what matches by its words, where that is looked for beside other stages."""
+    collected: Collected | None = None
+    """What keyword search found."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

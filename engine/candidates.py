@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.answer import Answer
+from engine.answer import Answer, Collected
 from engine.arrays import places_in, union
 from engine.asked import QueryVectors
 from engine.beside import Beside
 from engine.clock import Clock
 from engine.rank import CandidateRanker
-from engine.retrieval.matching import COLLECTED, Matcher
+from engine.retrieval.matching import MOST, Matcher
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.types import Ranking, Rows, RowSet, Stage
 
 _SMALL = 20_000
 """Products of a catalog of which all that have a word are collected, everything in turn."""
+_COLLECTED = 200
+"""Products that are collected of a larger one: looking at more takes long, and few matter."""
 
 
 class CandidateFinder:
@@ -40,7 +42,7 @@ class CandidateFinder:
             settings: how many candidates either search brings.
             ranker: fuses them.
             vectors: of the queries.
-            matcher: begins to look for what matches, where that is worth a thread of its own.
+            matcher: says of which queries it has yet to look for what matches.
         """
         self._snapshot = snapshot
         self._settings = settings
@@ -60,8 +62,8 @@ class CandidateFinder:
     ) -> None:
         """Fill in the rankings of the retrieval stages, as far as `stage` needs them.
 
-        In a large catalog one query's words are looked up, and what matches them where it is to be
-        `counted`, while its vector is made and its neighbours are found.
+        In a large catalog words are looked up while vectors are made and neighbours are found.
+        Where what matches is to be `counted`, it is collected with the best.
         """
         texts = [answer.query.text for answer in answers]
         for answer in answers:
@@ -71,7 +73,10 @@ class CandidateFinder:
             self._vectors.begin(texts[0])  # it runs while keywords are searched
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
-                finding = self._begin_keywords(answers, stage, allowed, counted=counted)
+                counted = counted and stage is not Stage.LEXICAL
+                finding = self._beside.begin(
+                    lambda: [self._keywords(text, allowed, counted=counted) for text in texts]
+                )
         if stage in {Stage.FUSED, Stage.RERANKED}:
             self._look_words_up(answers)  # while the encoder works
         if stage is not Stage.LEXICAL:
@@ -87,9 +92,9 @@ class CandidateFinder:
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
                 found = finding()
-            for answer, ranking in zip(answers, found, strict=True):
-                answer.collected = ranking
-                answer.rankings[Stage.LEXICAL] = ranking.top(self._settings.lexical_depth)
+            for answer, collected in zip(answers, found, strict=True):
+                answer.collected = collected
+                answer.rankings[Stage.LEXICAL] = collected.best
         if stage in {Stage.LEXICAL, Stage.DENSE}:
             return
         with clock.measure(Stage.FUSED):
@@ -143,44 +148,42 @@ class CandidateFinder:
         rows = np.unique(np.array(found, dtype=np.int64))
         return rows if allowed is None else rows[allowed.mask[rows]]
 
-    def _begin_keywords(
-        self, answers: Sequence[Answer], stage: Stage, allowed: RowSet | None, *, counted: bool
-    ) -> Callable[[], list[Ranking]]:
-        """Begin keyword search, and of one query to look for what matches by its words."""
-        texts = [answer.query.text for answer in answers]
-        finding = self._beside.begin(
-            lambda: self._snapshot.lexical.search(texts, self._collected, allowed)
-        )
-        if counted and len(answers) == 1 and stage is not Stage.LEXICAL:
-            (answer,) = answers
-            known = finding if allowed is None else None
-            answer.said = self._matcher.begin(answer.query.text, known, self._beside)
-        return finding
+    def _keywords(self, text: str, allowed: RowSet | None, *, counted: bool) -> Collected:
+        """Keyword search, which collects what matches beside the best where that is counted."""
+        depth = self._settings.lexical_depth
+        whole = counted and not self._matcher.knows(text)
+        limit = max(self._collects(MOST + 1 if whole else _COLLECTED), depth)
+        if whole:
+            best, products = self._snapshot.lexical.search_and_collect(text, depth, allowed, limit)
+        else:
+            (products,) = self._snapshot.lexical.search([text], limit, allowed)
+            best = products.top(depth)
+        return Collected(best, products, len(products) < limit, whole)
 
     def _look_words_up(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             answer.words = self._ranker.word_scores(answer.query.text)
 
-    @property
-    def _collected(self) -> int:
+    def _collects(self, needed: int) -> int:
         """Products that keyword search collects: in a small catalog all that have a word.
 
-        That takes less than looking up later what vector search alone has brought, or what else
-        matches.
+        That takes less than looking up later what vector search alone has brought.
         """
         size = len(self._snapshot)
-        return max(size if size <= _SMALL else COLLECTED, self._settings.lexical_depth)
+        return size if size <= _SMALL else needed
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
         lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
         rows = union(lexical.rows, dense.rows)
         collected = answer.collected
-        places, there = places_in(rows, collected.rows)
+        if collected is None:
+            raise ValueError("keywords were not searched")
+        products = collected.products
+        places, there = places_in(rows, products.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)
-        keyword[places[there]] = collected.scores[there]
-        # A list that came up short holds every product with any of the words.
-        if len(collected) == self._collected:
+        keyword[places[there]] = products.scores[there]
+        if not collected.all:
             unscored = np.ones(len(rows), dtype=np.bool_)
             unscored[places[there]] = False
             keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])

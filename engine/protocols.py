@@ -90,11 +90,16 @@ class LexicalRetriever(Protocol):
         `depth`: a narrow filter loses nothing.
         """
 
-    def above(self, query: str, least: float, most: int) -> Ranking:
-        """The products that `search` gives at least this score (above 0), the best `most` of them.
+    def search_and_collect(
+        self, query: str, depth: int, allowed: RowSet | None, most: int
+    ) -> tuple[Ranking, Ranking]:
+        """What `search` gives, and the best `most` products whatever is allowed, looked for once.
 
-        Where there are more, which of those that tie at the end are among them is arbitrary.
+        Which of the products that tie with the last of `most` are among them is arbitrary.
         """
+
+    def best_score(self, query: str) -> float:
+        """The best score `search` gives any product, 0 where it finds none."""
 
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product, sooner than by searching."""

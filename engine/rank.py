@@ -285,8 +285,7 @@ class CandidateRanker:
         words = words[:_MOST_WORDS]
         known = self._words  # another thread may put an empty one in its place
         unknown = [word for word in words if word not in known]
-        for word, ranking in zip(unknown, self._snapshot.lexical.search(unknown, 1), strict=True):
-            known[word] = float(ranking.scores[0]) if len(ranking) else 0.0
+        known |= {word: self._snapshot.lexical.best_score(word) for word in unknown}
         if len(known) > _KNOWN_WORDS:
             self._words = {}
         return np.array([known[word] for word in words], dtype=np.float32)

@@ -366,6 +366,11 @@ class SearchEngine:
         whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
         if whole or answer.vector is None:
             return Listing(ranking)
-        known = () if allowed is not None else (answer.collected, answer.rankings[Stage.DENSE])
-        matches = self._matcher.of(answer.query.text, answer.vector, *known, said=answer.said)
+        collected = answer.collected
+        matches = self._matcher.of(
+            answer.query.text,
+            answer.vector,
+            collected.products if collected is not None and collected.whole else None,
+            answer.rankings[Stage.DENSE] if allowed is None else None,
+        )
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)

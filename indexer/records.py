@@ -20,7 +20,8 @@ import zstandard
 
 from engine.arrays import open_array
 from engine.errors import SnapshotDamagedError
-from engine.retrieval.lexical import FINGERPRINT, terms_of
+from engine.retrieval.bag import terms_of
+from engine.retrieval.lexical import FINGERPRINT
 from engine.retrieval.phrases import NAMING, Naming, naming_of
 from engine.types import Product
 

@@ -1,19 +1,14 @@
 """Keyword search: BM25 over one weighted bag of terms a product, in a tantivy index.
 
-A field of weight w stands w times in the product's bag (BM25F with one length normalisation;
-Robertson, Zaragoza and Taylor 2004), so a term has one posting list whatever fields hold it.
 tantivy keeps compressed, memory-mapped postings and fixes k1 = 1.2, b = 0.75.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,14 +20,14 @@ from tantivy import Query as Clause
 
 from engine.analysis import ANALYZER, STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
-from engine.exclusion import EXCLUSION, MARK, Request, absent, read_request
-from engine.types import AttributeValue, Product, Ranking, Rows, RowSet, Scores
+from engine.exclusion import EXCLUSION, MARK, Request, read_request
+from engine.retrieval.bag import BAG, bag, both_of
+from engine.retrieval.index_files import mirrored, settle
+from engine.types import Product, Ranking, Rows, RowSet, Scores
 
-_WEIGHTS = {"title": 5, "brand": 2, "color": 2}  # every other text counts once
 _SCORING = "tantivy bm25 k1=1.2 b=0.75"
 _K1 = 1.2
-_BAG = "2"  # raise it with any change to which texts a product's bag holds
-_DECIDES = f"{ANALYZER}|{EXCLUSION}|{_BAG}|{_WEIGHTS}|{_SCORING}"
+_DECIDES = f"{ANALYZER}|{EXCLUSION}|{BAG}|{_SCORING}"
 FINGERPRINT = hashlib.sha256(_DECIDES.encode()).hexdigest()
 """Of everything that decides a score: analyzer, exclusions, fields, weights, formula."""
 
@@ -49,56 +44,12 @@ _DAMAGE = (
 _CURE = "Roll back with `daogou snapshots rollback`, or index the catalog again"
 _HEAP = 256_000_000  # bytes of postings held before a segment is written
 
-_REPEATED = 80  # characters: brands, shelves and attributes that many products have alike
 _MAX_TERMS = 64
 _SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
+_OFTEN = 5_000  # products that have a term, of which the best score is kept
+_MOST_KEPT = 50_000  # such terms
 _ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
-
-
-def _attribute_text(name: str, value: AttributeValue) -> str:
-    """Name and value; a flag that is off says nothing."""
-    if isinstance(value, bool):
-        return name if value else ""
-    words = value if isinstance(value, list) else [value]
-    return " ".join([name, *map(str, words)])
-
-
-def _plain_texts(product: Product) -> Iterator[str]:
-    """The texts of weight 1."""
-    yield from product.category
-    yield from product.bullet_points
-    yield product.description
-    yield from (_attribute_text(name, value) for name, value in product.attributes.items())
-    yield product.sku
-    yield product.gtin
-
-
-def _bag(product: Product, read: Callable[[str], Sequence[str]]) -> list[str]:
-    """The product's terms, each as often as its fields weigh; `read` gives those of a text."""
-    terms = [term for text in _plain_texts(product) for term in read(text)]
-    for field, weight in _WEIGHTS.items():
-        terms += [*read(getattr(product, field))] * weight
-    return terms
-
-
-def terms_of(product: Product) -> str:
-    """The product's terms as `LexicalBuilder` takes them."""
-    return " ".join(_bag(product, _both))
-
-
-def _both(text: str) -> list[str] | tuple[str, ...]:
-    """The terms of a text, and those of what it says is not there."""
-    return _both_known(text) if len(text) <= _REPEATED else _both_of(text)
-
-
-def _both_of(text: str) -> list[str]:
-    return analyze(text) + absent(text)
-
-
-@lru_cache(maxsize=65_536)
-def _both_known(text: str) -> tuple[str, ...]:
-    return tuple(_both_of(text))
 
 
 class LexicalBuilder:
@@ -134,7 +85,9 @@ class LexicalBuilder:
         self._writer.commit()
         self._writer.wait_merging_threads()
         about = self._folder / _ABOUT
-        values = {"fingerprint": FINGERPRINT, "products": self._count}
+        self._index.reload()  # what was written is read from here on
+        best = _best_scores(self._index.searcher(), self._index.schema)
+        values = {"fingerprint": FINGERPRINT, "products": self._count, "best": best}
         about.write_text(json.dumps(values), encoding="utf-8")
         settle(self._folder, about.stat().st_mode)
 
@@ -149,7 +102,10 @@ class LexicalBuilder:
 class LexicalIndex:
     """A finished lexical index, memory-mapped. Safe for concurrent searches."""
 
-    def __init__(self, index: tantivy.Index, id_rank: NDArray[np.int32]) -> None:
+    def __init__(
+        self, index: tantivy.Index, id_rank: NDArray[np.int32], best: Mapping[str, float]
+    ) -> None:
+        self._best = best
         self._schema = index.schema
         self._searcher = index.searcher()
         self._id_rank = id_rank
@@ -164,11 +120,11 @@ class LexicalIndex:
             SnapshotError: this user may not read it, or there is no room for temporary files.
         """
         try:
-            products = _products_written(folder)
+            products, best = _read_about(folder)
             with mirrored(folder) as mirror:
                 opened = tantivy.Index.open(str(mirror))
                 opened.config_reader("manual")  # the files never change: nothing to watch for
-                index = cls(opened, id_rank)
+                index = cls(opened, id_rank, best)
         except _DAMAGE as error:
             raise SnapshotDamagedError(
                 f"{folder}: not a keyword index ({error}). {_CURE}"
@@ -200,33 +156,29 @@ class LexicalIndex:
         """
         return [self._search(query, depth, allowed) for query in queries]
 
-    def above(self, query: str, least: float, most: int) -> Ranking:
-        """The products that `search` gives at least this score (above 0), the best `most` of them.
+    def search_and_collect(
+        self, query: str, depth: int, allowed: RowSet | None, most: int
+    ) -> tuple[Ranking, Ranking]:
+        """What `search` gives, and the best `most` products whatever is allowed.
 
-        Only products with a telling term are looked at: all that a product without one may score is
-        less (the essential lists of MaxScore, Turtle and Flood 1995). Of "3 inch maple veneer" that
-        spares most that have "3" and "inch".
+        Looked for once: going through all that has any of the words is what takes long. Which of
+        the products that tie with the last of `most` are among them is arbitrary.
         """
-        terms = self._terms(query)
-        clause = self._any(terms)
-        telling = self._telling(terms, least)
-        if clause is None or not telling or most < 1:
-            return Ranking.empty()
-        if len(telling) < len(terms):
-            only = Clause.const_score_query(self._any(telling), 0.0)
-            clause = Clause.boolean_query([(Occur.Must, only), (Occur.Must, clause)])
-        found = self._collect(clause, min(most, len(self._id_rank)))
-        return found.top(int((found.scores >= np.float32(least)).sum()))
+        clause = self._clause(query)
+        most = min(most, len(self._id_rank))
+        collected = self._collect(clause, most) if clause and most else Ranking.empty()
+        kept = collected if allowed is None else _among(collected, allowed)
+        if len(collected) < most or _parted(kept, depth, collected):
+            return kept.top(depth), collected
+        return self._search(query, depth, allowed), collected
 
-    def _telling(self, terms: Sequence[str], least: float) -> list[str]:
-        """The terms of which a product needs one to score so much, in their order."""
-        size = self._searcher.num_docs
-        held = np.array([self._searcher.doc_freq(_TEXT, term) for term in terms], dtype=np.float64)
-        # BM25's weight of a term, which saturation never reaches; and a little for its rounding.
-        bounds = np.log1p((size - held + 0.5) / (held + 0.5)) * (_K1 + 1) * 1.001
-        order = np.argsort(bounds, kind="stable")
-        spared = set(order[np.cumsum(bounds[order]) < least].tolist())
-        return [term for place, term in enumerate(terms) if place not in spared]
+    def best_score(self, query: str) -> float:
+        """The best score `search` gives any product, 0 where it finds none."""
+        terms = self._terms(query)
+        if len(terms) == 1 and terms[0] in self._best:
+            return self._best[terms[0]]
+        clause = self._any(terms)
+        return _best_of(self._searcher, clause) if clause is not None else 0.0
 
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product."""
@@ -267,8 +219,8 @@ class LexicalIndex:
         if not excluded:
             return np.zeros(len(altered), dtype=np.bool_)
         marked = {MARK + term for term in excluded}
-        read = lru_cache(maxsize=None)(_both_of)  # most texts are the same in all
-        bags = (set(_bag(other, read)) for other in altered)
+        read = lru_cache(maxsize=None)(both_of)  # most texts are the same in all
+        bags = (set(bag(other, read)) for other in altered)
         return np.array(
             [excluded <= bag and marked.isdisjoint(bag) for bag in bags], dtype=np.bool_
         )
@@ -287,12 +239,12 @@ class LexicalIndex:
         stands as often as in the product or not at all; between, it saturates as in a text of
         average length.
         """
-        read = lru_cache(maxsize=None)(_both_of)  # most texts are the same in all
-        own = Counter(_bag(product, read))
+        read = lru_cache(maxsize=None)(both_of)  # most texts are the same in all
+        own = Counter(bag(product, read))
         alone = {term: self._score_term(term, row) for term in self._terms(query) if own[term]}
         scores = np.zeros(len(altered), dtype=np.float32)
         for place, other in enumerate(altered):
-            left = Counter(_bag(other, read))
+            left = Counter(bag(other, read))
             scores[place] = sum(
                 score * _saturated(left[term]) / _saturated(own[term])
                 for term, score in alone.items()
@@ -317,9 +269,7 @@ class LexicalIndex:
                 return self._within(clause, allowed.rows).top(depth)
             hits = self._collect(clause, limit)
             kept = hits if allowed is None else _among(hits, allowed)
-            exhausted = len(hits) < limit or limit >= size
-            # Rows that tie with the last place may be uncollected unless a lower score was seen.
-            if exhausted or (len(kept) >= depth and hits.scores[-1] < kept.scores[depth - 1]):
+            if len(hits) < limit or limit >= size or _parted(kept, depth, hits):
                 return kept.top(depth)
             limit = min(size, 4 * limit)
 
@@ -379,50 +329,40 @@ def _saturated(times: int) -> float:
     return times / (times + _K1)
 
 
-def _products_written(folder: Path) -> int:
-    """How many products the index says it holds; refuses one of another version."""
+def _best_scores(searcher: tantivy.Searcher, schema: tantivy.Schema) -> dict[str, float]:
+    """The best score any product has for each term that many have: looking for it takes long."""
+    frequent = searcher.terms_with_prefix(_TEXT, "", limit=_MOST_KEPT)  # most frequent first
+    return {
+        term: _best_of(searcher, Clause.term_query(schema, _TEXT, term, "freq"))
+        for term, products in frequent
+        if products >= _OFTEN
+    }
+
+
+def _best_of(searcher: tantivy.Searcher, clause: Clause) -> float:
+    """The best score of any product, 0 where none matches."""
+    hits = searcher.search(clause, 1, count=False).hits
+    return float(hits[0][0]) if hits else 0.0
+
+
+def _read_about(folder: Path) -> tuple[int, dict[str, float]]:
+    """How many products the index says it holds, and the best scores it keeps.
+
+    Refuses one of another version.
+    """
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     if about["fingerprint"] != FINGERPRINT:
         raise SnapshotSchemaError(
             f"{folder}: keyword index made by another version of daogou. "
             "Index the catalog again: daogou index"
         )
-    return int(about["products"])
+    best = dict(about.get("best", {}))  # before 2026-11-28 none was kept
+    return int(about["products"]), {term: float(score) for term, score in best.items()}
 
 
-def settle(folder: Path, mode: int) -> None:
-    """Drop tantivy's locks, and let everybody read who may read the other files."""
-    for lock in folder.glob("*.lock"):
-        lock.unlink()
-    # tantivy lets only the writing user read some; who serves may be another.
-    for path in folder.iterdir():
-        path.chmod(mode)
-
-
-@contextlib.contextmanager
-def mirrored(folder: Path) -> Iterator[Path]:
-    """A temporary folder of links to the files of this one.
-
-    tantivy makes a lock file beside any index it opens, but a snapshot never changes: it may be
-    another user's, or on a read-only disk. All files are mapped at opening; then the links may go.
-    """
-    paths = [path.absolute() for path in folder.iterdir() if path.suffix != ".lock"]
-    for path in paths:
-        path.open("rb").close()  # tantivy's error would not tell forbidden from damaged
-    try:
-        mirror = Path(tempfile.mkdtemp(prefix="daogou-"))
-    except OSError as error:
-        raise SnapshotError(
-            f"no folder for temporary files ({error}). Name one that can be written: TMPDIR=FOLDER"
-        ) from error
-    try:
-        for path in paths:
-            (mirror / path.name).symlink_to(path)
-        yield mirror
-    finally:
-        # tantivy's watching thread makes one lock file as it starts, perhaps during the first.
-        for _ in range(2):
-            shutil.rmtree(mirror, ignore_errors=True)
+def _parted(kept: Ranking, depth: int, collected: Ranking) -> bool:
+    """Whether none that was not collected may tie with the `depth` best that were kept of it."""
+    return len(kept) >= depth > 0 and bool(collected.scores[-1] < kept.scores[depth - 1])
 
 
 def _among(ranking: Ranking, allowed: RowSet) -> Ranking:

@@ -8,7 +8,6 @@ it returns. How it was calibrated: docs/log.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from engine.arrays import union
-from engine.beside import Beside
 from engine.protocols import DenseRetriever, LexicalRetriever
 from engine.types import Ranking, Rows, Scores
 
@@ -26,9 +24,6 @@ MOST = 10_000
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
-COLLECTED = 200
-"""Products that a keyword search collects: all that has any of the words takes long, and few
-matter."""
 _KEPT_ROWS = 2_000_000  # of the queries asked last: 24 MB
 
 
@@ -52,19 +47,10 @@ class Matcher:
         self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
         self._lock = Lock()
 
-    def begin(
-        self, text: str, finding: Callable[[], Sequence[Ranking]] | None, beside: Beside
-    ) -> Callable[[], Ranking] | None:
-        """Begin to look for what matches by its words: see `of`; None where that is known.
-
-        `finding` waits for the best by keyword search without filters, if that was begun.
-        """
+    def knows(self, text: str) -> bool:
+        """Whether what a query matches was found already."""
         with self._lock:
-            if text in self._known:
-                return None
-        return beside.begin(
-            lambda: self._said(text, Ranking.empty() if finding is None else finding()[0])
-        )
+            return text in self._known
 
     def of(
         self,
@@ -72,23 +58,22 @@ class Matcher:
         vector: NDArray[np.float32],
         keyword: Ranking | None = None,
         nearest: Ranking | None = None,
-        *,
-        said: Callable[[], Ranking] | None = None,
     ) -> Matches:
         """What a query matches.
 
         Args:
             text: cleaned.
             vector: its own, (dim,).
-            keyword: the best by keyword search without filters, where they are known, in order.
-            nearest: the nearest without filters, likewise.
-            said: what `begin` gave, if it was asked.
+            keyword: the best by keyword search without filters, in order: all that have any of the
+                words, or more than `MOST`. Looked for if left out.
+            nearest: the nearest without filters, where they are known.
         """
         with self._lock:
             known = self._known.get(text)
         if known is None:
-            matching = self._said(text, keyword or Ranking.empty()) if said is None else said()
-            known = self._find(matching, vector, nearest or Ranking.empty())
+            if keyword is None:
+                _, keyword = self._lexical.search_and_collect(text, 0, None, MOST + 1)
+            known = self._find(_said(keyword), vector, nearest or Ranking.empty())
             with self._lock:
                 self._known[text] = known
         return known
@@ -111,19 +96,11 @@ class Matcher:
             rows, scores = rows[kept], scores[kept]
         return Matches(rows, scores, complete)
 
-    def _said(self, text: str, keyword: Ranking) -> Ranking:
-        """What has at least the share of the best keyword score.
 
-        It is looked for anew where what is known does not go so far down.
-        """
-        if not len(keyword):
-            (keyword,) = self._lexical.search([text], COLLECTED)
-        if not len(keyword):
-            return keyword
-        least = np.float32(KEYWORD_SHARE) * keyword.scores[0]
-        if keyword.scores[-1] >= least:
-            keyword = self._lexical.above(text, float(least), MOST + 1)
-        return keyword.top(int((keyword.scores >= least).sum()))
+def _said(keyword: Ranking) -> Ranking:
+    """What has at least the share of the best keyword score."""
+    least = np.float32(KEYWORD_SHARE) * keyword.scores[:1]
+    return keyword.top(int((keyword.scores >= least).sum()))
 
 
 def _size(found: Matches) -> int:

@@ -25,7 +25,7 @@ from tantivy import Query as Clause
 
 from engine.analysis import STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError
-from engine.retrieval.lexical import mirrored, settle
+from engine.retrieval.index_files import mirrored, settle
 from engine.retrieval.phrases import LONGEST, Naming, PhraseCounter, words_of
 
 FOLDER = "suggest"

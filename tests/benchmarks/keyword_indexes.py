@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from engine.analysis import STOPWORDS, analyze
-from engine.retrieval.lexical import LexicalBuilder, LexicalIndex, terms_of
+from engine.retrieval.bag import terms_of
+from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
 from engine.types import Product, Ranking
 from tests.benchmarks.common import optional_module
 

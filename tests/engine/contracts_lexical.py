@@ -80,16 +80,24 @@ class LexicalContract:
         assert shelf.score(query, np.arange(3)).tolist() == [0, 0, 0]
 
     @pytest.mark.parametrize("query", ["dog bowl", "12in steel frying pan", "SONY", "unheardof"])
-    @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 1.0])
-    def test_what_scores_so_much_is_all_that_search_gives_so_much(
-        self, shelf: LexicalRetriever, query: str, share: float
+    @pytest.mark.parametrize("depth", [0, 1, 2, 9])
+    @pytest.mark.parametrize("most", [0, 1, 2, 3, 9])
+    @pytest.mark.parametrize("allowed", [None, [1, 3, 4], [5], []])
+    def test_searching_and_collecting_at_once_finds_the_same(
+        self,
+        shelf: LexicalRetriever,
+        query: str,
+        depth: int,
+        most: int,
+        allowed: list[int] | None,
     ) -> None:
+        within = None if allowed is None else RowSet.of(np.array(allowed, np.int64), len(SHELF))
+        best, collected = shelf.search_and_collect(query, depth, within, most)
+        same(best, shelf.search([query], depth, within)[0])
         [everything] = shelf.search([query], len(SHELF))
-        least = share * float(everything.scores[0]) if len(everything) else 1.0
-        expected = everything.top(int((everything.scores >= least).sum()))
-        same(shelf.above(query, least, len(SHELF)), expected)
-        assert len(shelf.above(query, least, 1)) == min(1, len(expected))
-        assert not len(shelf.above(query, 1e6, len(SHELF)))
+        assert collected.scores.tolist() == everything.scores[:most].tolist()
+        np.testing.assert_array_equal(shelf.score(query, collected.rows), collected.scores)
+        assert len(set(collected.rows.tolist())) == len(collected)
 
     @pytest.mark.parametrize("query", ["pan", "no such pan", "bowl without oven", "SONY"])
     def test_what_is_searched_for_is_found(self, shelf: LexicalRetriever, query: str) -> None:

@@ -89,9 +89,9 @@ def test_a_large_catalog_is_searched_alike_and_once(
     small = SearchEngine(snapshot, settings)
     expected = [without_times(small.search(text, k=30, **asked)) for text in QUERIES]
     monkeypatch.setattr("engine.candidates._SMALL", 0)
-    monkeypatch.setattr("engine.candidates.COLLECTED", 20)
+    monkeypatch.setattr("engine.candidates._COLLECTED", 20)
     calls: list[str] = []
-    for name in ("search", "above"):
+    for name in ("search", "search_and_collect"):
         plain = getattr(LexicalIndex, name)
 
         def counted(index: LexicalIndex, *given: Any, plain: Any = plain) -> Any:  # noqa: ANN401
@@ -115,16 +115,16 @@ def test_what_is_known_is_not_looked_for_again(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
 ) -> None:
     monkeypatch.setattr("engine.candidates._SMALL", 0)
-    monkeypatch.setattr("engine.candidates.COLLECTED", 3)
+    monkeypatch.setattr("engine.candidates._COLLECTED", 3)
     engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=3))
     calls: list[str] = []
-    plain = LexicalIndex.above
+    plain = LexicalIndex.search_and_collect
 
-    def counted(index: LexicalIndex, query: str, least: float, most: int) -> Any:  # noqa: ANN401
+    def counted(index: LexicalIndex, query: str, *given: Any) -> Any:  # noqa: ANN401
         calls.append(query)
-        return plain(index, query, least, most)
+        return plain(index, query, *given)
 
-    monkeypatch.setattr(LexicalIndex, "above", counted)
+    monkeypatch.setattr(LexicalIndex, "search_and_collect", counted)
     first = engine.search("kettle", k=5)
     again = engine.search("kettle", k=5, offset=5)
     assert calls == ["kettle"]
@@ -140,7 +140,7 @@ def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(LexicalIndex, "search", fail)
+        patched.setattr(LexicalIndex, "search_and_collect", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             engine.search("kettle")
     assert engine.search("kettle").hits

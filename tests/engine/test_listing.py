@@ -251,20 +251,15 @@ def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop:
     assert narrow.total == counted["Bramwick"]
 
 
-@pytest.mark.parametrize("collected", [1, 3, 40])
-def test_what_matches_is_the_same_however_much_was_collected(
-    monkeypatch: pytest.MonkeyPatch, shop: Shop, collected: int
-) -> None:
+def test_what_matches_is_the_same_whoever_looked_for_it(shop: Shop) -> None:
     snapshot = shop.engine.snapshot
-    everything = Matcher(snapshot.lexical, snapshot.dense)
-    few = Matcher(snapshot.lexical, snapshot.dense)
+    given = Matcher(snapshot.lexical, snapshot.dense)
+    alone = Matcher(snapshot.lexical, snapshot.dense)
     for text in QUERIES:
         (vector,) = snapshot.encoder.encode_queries([text])
         (whole,) = snapshot.lexical.search([text], len(snapshot))
-        expected = everything.of(text, vector, whole)
-        with monkeypatch.context() as patched:
-            patched.setattr("engine.retrieval.matching.COLLECTED", collected)
-            found = few.of(text, vector)
+        expected = given.of(text, vector, whole)
+        found = alone.of(text, vector)
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.scores, expected.scores)
 

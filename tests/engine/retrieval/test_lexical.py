@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.protocols import LexicalRetriever
-from engine.retrieval.lexical import LexicalBuilder, LexicalIndex, terms_of
+from engine.retrieval.bag import terms_of
+from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
 from engine.types import Product, RowSet
 from tests.engine.contracts_lexical import SHELF, Build, LexicalContract, reference, same
 
@@ -334,6 +335,39 @@ def test_truncated_file_is_damage(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SnapshotDamagedError):
         LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+@pytest.mark.parametrize("kept", [1, [["dog"]], {"dog": "much"}, {"dog": None}])
+def test_best_scores_that_are_none_are_damage(tmp_path: Path, kept: object) -> None:
+    write(tmp_path, SHELF)
+    about = tmp_path / "lexical.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"best": kept}))
+    with pytest.raises(SnapshotDamagedError):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
+
+
+@pytest.mark.parametrize("often", [1, 2, 100])
+def test_the_best_score_of_a_word_is_the_same_kept_or_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, often: int
+) -> None:
+    monkeypatch.setattr("engine.retrieval.lexical._OFTEN", often)
+    index = built(tmp_path, SHELF)
+    kept = json.loads((tmp_path / "lexical.json").read_text())["best"]
+    shared = "dog" in kept, "black" in kept  # three products have one, one has the other
+    assert shared == (often < 100, often < 2)
+    for word in ("dog", "dogs", "black", "12in", "pan", "nothing", "the", "!!", "dog bowl"):
+        [best] = index.search([word], 1)
+        assert index.best_score(word) == (best.scores[0] if len(best) else 0)
+
+
+def test_an_index_that_keeps_no_best_scores_looks_for_them(tmp_path: Path) -> None:
+    write(tmp_path, SHELF)
+    about = tmp_path / "lexical.json"
+    values = json.loads(about.read_text())
+    del values["best"]
+    about.write_text(json.dumps(values))
+    index = LexicalIndex.open(tmp_path, id_rank(SHELF))
+    assert index.best_score("dog") == index.search(["dog"], 1)[0].scores[0]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\udcff"])
