@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +10,10 @@ from numpy.typing import NDArray
 from engine.arrays import places_in
 from engine.products import ProductStore
 from engine.retrieval.features import Signals
-from engine.types import Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
+from engine.types import Collected, Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
 
 Probabilities = NDArray[np.float32]
 """Class probabilities in the order of `Relevance`, shape (4,)."""
-
-
-class Collected(NamedTuple):
-    """What keyword search found for a query."""
-
-    best: Ranking
-    """The best that may be shown, as many as are candidates."""
-    products: Ranking
-    """More, with their scores, best first."""
-    all: bool
-    """Whether no other product that may be shown has any of the words."""
-    whole: bool
-    """Whether filters take no part in it, and what matches is among it."""
 
 
 @dataclass(slots=True)
@@ -38,6 +24,10 @@ class Answer:
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
     collected: Collected | None = None
     """What keyword search found."""
+    matching: Ranking | None = None
+    """Of it, where that was asked for, products that all that matches by its words is among."""
+    near: Ranking | None = None
+    """The nearest with their keyword scores, where those were looked up beforehand."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.answer import Answer, Collected
+from engine.answer import Answer
 from engine.arrays import places_in, union
 from engine.asked import QueryVectors
 from engine.beside import Beside
 from engine.clock import Clock
 from engine.rank import CandidateRanker
-from engine.retrieval.matching import MOST, Matcher
+from engine.retrieval.matching import KEYWORD_SHARE, MOST, Matcher
 from engine.settings import Settings
 from engine.snapshot import Snapshot
-from engine.types import Ranking, Rows, RowSet, Stage
+from engine.types import Collected, Ranking, Rows, RowSet, Stage
 
 _SMALL = 20_000
 """Products of a catalog of which all that have a word are collected, everything in turn."""
@@ -63,7 +63,7 @@ class CandidateFinder:
         """Fill in the rankings of the retrieval stages, as far as `stage` needs them.
 
         In a large catalog words are looked up while vectors are made and neighbours are found.
-        Where what matches is to be `counted`, it is collected with the best.
+        What matches is collected with the best, where it is to be `counted`.
         """
         texts = [answer.query.text for answer in answers]
         for answer in answers:
@@ -73,9 +73,8 @@ class CandidateFinder:
             self._vectors.begin(texts[0])  # it runs while keywords are searched
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
-                counted = counted and stage is not Stage.LEXICAL
                 finding = self._beside.begin(
-                    lambda: [self._keywords(text, allowed, counted=counted) for text in texts]
+                    lambda: [self._keywords(answer, allowed, counted=counted) for answer in answers]
                 )
         if stage in {Stage.FUSED, Stage.RERANKED}:
             self._look_words_up(answers)  # while the encoder works
@@ -91,6 +90,8 @@ class CandidateFinder:
                 answer.rankings[Stage.DENSE] = ranking
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
+                if stage is not Stage.LEXICAL and not self._small:
+                    self._score_near(answers)  # while the words are looked up
                 found = finding()
             for answer, collected in zip(answers, found, strict=True):
                 answer.collected = collected
@@ -148,29 +149,38 @@ class CandidateFinder:
         rows = np.unique(np.array(found, dtype=np.int64))
         return rows if allowed is None else rows[allowed.mask[rows]]
 
-    def _keywords(self, text: str, allowed: RowSet | None, *, counted: bool) -> Collected:
-        """Keyword search, which collects what matches beside the best where that is counted."""
-        depth = self._settings.lexical_depth
-        whole = counted and not self._matcher.knows(text)
-        limit = max(self._collects(MOST + 1 if whole else _COLLECTED), depth)
-        if whole:
-            best, products = self._snapshot.lexical.search_and_collect(text, depth, allowed, limit)
-        else:
-            (products,) = self._snapshot.lexical.search([text], limit, allowed)
-            best = products.top(depth)
-        return Collected(best, products, len(products) < limit, whole)
+    def _keywords(self, answer: Answer, allowed: RowSet | None, *, counted: bool) -> Collected:
+        """Keyword search, which collects what matches beside the best where that is counted.
+
+        Of a small catalog all that has a word is collected: it takes less than looking up later
+        what vector search alone has brought.
+        """
+        text, depth, size = answer.query.text, self._settings.lexical_depth, len(self._snapshot)
+        if counted and not self._matcher.knows(text):
+            most, share = (size, 0.0) if self._small else (MOST + 1, KEYWORD_SHARE)
+            collected = self._snapshot.lexical.search_and_collect(
+                text, depth, allowed, most=most, share=share
+            )
+            answer.matching = collected.products
+            return collected
+        limit = size if self._small else max(_COLLECTED, depth)
+        (products,) = self._snapshot.lexical.search([text], limit, allowed)
+        return Collected(products.top(depth), products, len(products) < limit)
+
+    def _score_near(self, answers: Sequence[Answer]) -> None:
+        """Look up the keyword scores of what vector search found."""
+        for answer in answers:
+            rows = answer.rankings[Stage.DENSE].rows
+            scores = self._snapshot.lexical.score(answer.query.text, rows)
+            answer.near = Ranking(rows, scores)
 
     def _look_words_up(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             answer.words = self._ranker.word_scores(answer.query.text)
 
-    def _collects(self, needed: int) -> int:
-        """Products that keyword search collects: in a small catalog all that have a word.
-
-        That takes less than looking up later what vector search alone has brought.
-        """
-        size = len(self._snapshot)
-        return size if size <= _SMALL else needed
+    @property
+    def _small(self) -> bool:
+        return len(self._snapshot) <= _SMALL
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
@@ -179,13 +189,13 @@ class CandidateFinder:
         collected = answer.collected
         if collected is None:
             raise ValueError("keywords were not searched")
-        products = collected.products
-        places, there = places_in(rows, products.rows)
         keyword = np.zeros(len(rows), dtype=np.float32)
-        keyword[places[there]] = products.scores[there]
-        if not collected.all:
-            unscored = np.ones(len(rows), dtype=np.bool_)
+        unscored = np.full(len(rows), not collected.all)
+        for known in (collected.products, answer.near or Ranking.empty()):
+            places, there = places_in(rows, known.rows)
+            keyword[places[there]] = known.scores[there]
             unscored[places[there]] = False
+        if unscored.any():
             keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])
         self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
 

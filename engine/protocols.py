@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import Product, Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
+from engine.types import Collected, Product, Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
 
 
 class Encoder(Protocol):
@@ -91,11 +91,12 @@ class LexicalRetriever(Protocol):
         """
 
     def search_and_collect(
-        self, query: str, depth: int, allowed: RowSet | None, most: int
-    ) -> tuple[Ranking, Ranking]:
-        """What `search` gives, and the best `most` products whatever is allowed, looked for once.
+        self, query: str, depth: int, allowed: RowSet | None, *, most: int, share: float
+    ) -> Collected:
+        """What `search` gives, and what else scores well, looked for once.
 
-        Which of the products that tie with the last of `most` are among them is arbitrary.
+        All products that have at least this share of the best score are collected, the best `most`
+        of them; and perhaps others. Which of those that tie with the last are is arbitrary.
         """
 
     def best_score(self, query: str) -> float:

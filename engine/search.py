@@ -366,11 +366,6 @@ class SearchEngine:
         whole = given or view.ranked or stage in {Stage.LEXICAL, Stage.DENSE}
         if whole or answer.vector is None:
             return Listing(ranking)
-        collected = answer.collected
-        matches = self._matcher.of(
-            answer.query.text,
-            answer.vector,
-            collected.products if collected is not None and collected.whole else None,
-            answer.rankings[Stage.DENSE] if allowed is None else None,
-        )
+        nearest = answer.rankings[Stage.DENSE] if allowed is None else None
+        matches = self._matcher.of(answer.query.text, answer.vector, answer.matching, nearest)
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)

@@ -233,6 +233,17 @@ class Ranking:
         return len(self.rows)
 
 
+class Collected(NamedTuple):
+    """What one keyword search found for a query."""
+
+    best: Ranking
+    """As many as were asked for, of what is allowed."""
+    products: Ranking
+    """More, whatever is allowed, best first."""
+    all: bool
+    """Whether no other product, or none that is allowed, has any of the words."""
+
+
 def _descending_bits(scores: Scores) -> NDArray[np.int64]:
     """Whole numbers of 32 bits that order as the scores do, the other way round.
 

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaErr
 from engine.exclusion import EXCLUSION, MARK, Request, read_request
 from engine.retrieval.bag import BAG, bag, both_of
 from engine.retrieval.index_files import mirrored, settle
-from engine.types import Product, Ranking, Rows, RowSet, Scores
+from engine.types import Collected, Product, Ranking, Rows, RowSet, Scores
 
 _SCORING = "tantivy bm25 k1=1.2 b=0.75"
 _K1 = 1.2
@@ -42,9 +43,12 @@ _DAMAGE = (
     TypeError,
 )
 _CURE = "Roll back with `daogou snapshots rollback`, or index the catalog again"
-_HEAP = 256_000_000  # bytes of postings held before a segment is written
+_HEAP = 1_000_000_000  # bytes of postings held, at most, before a segment is written
 
 _MAX_TERMS = 64
+_PROBED = 0.1  # of what a query takes may be spent on knowing which of its words tell
+_MANY = 100_000  # postings from which that may pay
+_LOOKED_UP = 2  # looking a term up in a product takes as long as going through so many postings
 _SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
 _OFTEN = 5_000  # products that have a term, of which the best score is kept
@@ -157,32 +161,83 @@ class LexicalIndex:
         return [self._search(query, depth, allowed) for query in queries]
 
     def search_and_collect(
-        self, query: str, depth: int, allowed: RowSet | None, most: int
-    ) -> tuple[Ranking, Ranking]:
-        """What `search` gives, and the best `most` products whatever is allowed.
+        self, query: str, depth: int, allowed: RowSet | None, *, most: int, share: float
+    ) -> Collected:
+        """What `search` gives, and what else scores well, looked for once.
 
-        Looked for once: going through all that has any of the words is what takes long. Which of
-        the products that tie with the last of `most` are among them is arbitrary.
+        All products that have at least this share of the best score are collected, the best `most`
+        of them; and perhaps others. Which of those that tie with the last are is arbitrary.
+
+        In a large catalog going through all that has any of the words is what takes long. So first
+        the products with the rarest words say which scores count, then only products with a
+        telling word are looked at: all that one without may score is less (the essential lists of
+        MaxScore, Turtle and Flood 1995). Of "3 inch maple veneer" that spares most that have "3".
         """
-        clause = self._clause(query)
+        terms = self._terms(query)
         most = min(most, len(self._id_rank))
-        collected = self._collect(clause, most) if clause and most else Ranking.empty()
+        if not terms or most < 1:
+            return Collected(self._search(query, depth, allowed), Ranking.empty(), all=not terms)
+        bounds = self._bounds(terms)
+        telling = _telling(terms, bounds, self._least(terms, depth, share))
+        collected = self._collect(self._with_any(terms, telling), most)
+        spared = float(bounds[telling:].sum())
+        complete = len(collected) < most
         kept = collected if allowed is None else _among(collected, allowed)
-        if len(collected) < most or _parted(kept, depth, collected):
-            return kept.top(depth), collected
-        return self._search(query, depth, allowed), collected
+        # What was not collected scores no more than this.
+        rest = spared if complete else max(spared, float(collected.scores[-1]))
+        if (complete and not spared) or (len(kept) >= depth > 0 and kept.scores[depth - 1] > rest):
+            best = kept.top(depth)
+        else:
+            best = self._search(query, depth, allowed)
+        return Collected(best, collected, all=complete and not spared)
+
+    def _least(self, terms: Mapping[str, int], depth: int, share: float) -> float:
+        """A score that the `depth` best have, and all with this share of the best score.
+
+        By the products with the rarest terms; 0 where looking at those would gain little.
+        """
+        held = _held(terms)
+        rarest = 1 + int(np.searchsorted(held, depth))  # this one alone brings as many
+        total = held.sum()
+        if not share or total < _MANY or rarest >= len(terms):
+            return 0.0
+        if _costs(held)[rarest - 1] > _PROBED * total:
+            return 0.0
+        found = self._collect(self._with_any(terms, rarest), max(depth, 1))
+        lowest = float(found.scores[-1]) if depth else np.inf
+        return min(share * float(found.scores[0]), lowest)
+
+    def _bounds(self, terms: Mapping[str, int]) -> Scores:
+        """More than each term can add to a score; (terms,).
+
+        BM25's weight of it, which saturation never reaches, and a little for its rounding.
+        """
+        size, held = self._searcher.num_docs, _held(terms)
+        bounds: Scores = np.log1p((size - held + 0.5) / (held + 0.5)) * (_K1 + 1) * 1.001
+        return bounds
+
+    def _with_any(self, terms: Mapping[str, int], telling: int) -> Clause:
+        """Products with any of the first so many terms, scored by all, in their order."""
+        clauses = [self._has_term(term) for term in terms]
+        clause = Clause.boolean_query([(Occur.Should, each) for each in clauses[:telling]])
+        for each in clauses[telling:]:
+            clause = Clause.boolean_query([(Occur.Must, clause), (Occur.Should, each)])
+        return clause
 
     def best_score(self, query: str) -> float:
         """The best score `search` gives any product, 0 where it finds none."""
         terms = self._terms(query)
-        if len(terms) == 1 and terms[0] in self._best:
-            return self._best[terms[0]]
-        clause = self._any(terms)
-        return _best_of(self._searcher, clause) if clause is not None else 0.0
+        if not terms:
+            return 0.0
+        rarest = next(iter(terms))
+        if len(terms) == 1 and rarest in self._best:
+            return self._best[rarest]
+        telling = _telling(terms, self._bounds(terms), self._least(terms, 1, 1.0))
+        return _best_of(self._searcher, self._with_any(terms, telling))
 
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product."""
-        return any(self._searcher.doc_freq(_TEXT, term) for term in self._terms(query))
+        return bool(self._terms(query))
 
     def score(self, query: str, rows: Rows) -> Scores:
         """The scores `search` would give these rows, 0 without a match; shape (len(rows),)."""
@@ -279,30 +334,29 @@ class LexicalIndex:
         tantivy adds the terms' scores in the order of the clauses, so a product's score is the same
         to the last bit however the search came to it.
         """
-        return self._any(self._terms(query))
+        terms = self._terms(query)
+        return self._with_any(terms, len(terms)) if terms else None
 
-    def _any(self, terms: Sequence[str]) -> Clause | None:
-        clauses = [Clause.term_query(self._schema, _TEXT, term, "freq") for term in terms]
-        return Clause.boolean_query([(Occur.Should, each) for each in clauses]) if clauses else None
+    def _has_term(self, term: str) -> Clause:
+        return Clause.term_query(self._schema, _TEXT, term, "freq")
 
     def _request(self, query: str) -> Request:
         """What the query wishes for and what it excludes."""
         return read_request(query, lambda term: self._searcher.doc_freq(_TEXT, term) > 0)
 
-    def _terms(self, query: str) -> list[str]:
-        """The distinct terms to look for: no function words beside others, at most 64.
+    def _terms(self, query: str) -> dict[str, int]:
+        """The terms to look for and how many products have each, the rarest first, at most 64.
 
-        What the query excludes is looked for as what products say they do without.
+        No function words beside others. What the query excludes is looked for as what products say
+        they do without.
         """
         request = self._request(query)
         terms = list(dict.fromkeys(analyze(request.wanted)))
         terms = [term for term in terms if term not in STOPWORDS] or terms
         terms += [MARK + term for term in dict.fromkeys(request.excluded)]
-        if len(terms) > _MAX_TERMS:
-            frequency = {term: self._searcher.doc_freq(_TEXT, term) for term in terms}
-            terms = [term for term in terms if frequency[term]]
-            terms = sorted(terms, key=frequency.__getitem__)[:_MAX_TERMS]
-        return terms
+        held = ((term, self._searcher.doc_freq(_TEXT, term)) for term in terms)
+        known = sorted((one for one in held if one[1]), key=itemgetter(1))
+        return dict(known[:_MAX_TERMS])
 
     def _within(self, clause: Clause, rows: Rows) -> Ranking:
         """The ranking of exactly these rows."""
@@ -324,6 +378,27 @@ class LexicalIndex:
         return Ranking.sort(rows, scores, self._id_rank)
 
 
+def _held(terms: Mapping[str, int]) -> NDArray[np.int64]:
+    """How many products have each term; (terms,)."""
+    return np.fromiter(terms.values(), np.int64, len(terms))
+
+
+def _telling(terms: Mapping[str, int], bounds: Scores, least: float) -> int:
+    """How many terms, the rarest, to go through for all products that score so much.
+
+    A product needs one of them; more than that are gone through where that is sooner done.
+    """
+    spared = np.cumsum(bounds[::-1]) < least
+    needed = max(1, len(bounds) - int(spared.sum()))
+    return needed + int(np.argmin(_costs(_held(terms))[needed - 1 :]))
+
+
+def _costs(held: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What it takes to go through the first 1, 2, … terms, in postings; (terms,)."""
+    others = np.arange(len(held))[::-1]
+    return held.cumsum() * (1 + _LOOKED_UP * others)
+
+
 def _saturated(times: int) -> float:
     """How much a term counts that stands so often in a text of average length."""
     return times / (times + _K1)
@@ -340,9 +415,8 @@ def _best_scores(searcher: tantivy.Searcher, schema: tantivy.Schema) -> dict[str
 
 
 def _best_of(searcher: tantivy.Searcher, clause: Clause) -> float:
-    """The best score of any product, 0 where none matches."""
-    hits = searcher.search(clause, 1, count=False).hits
-    return float(hits[0][0]) if hits else 0.0
+    """The best score of any product, where some match."""
+    return float(searcher.search(clause, 1, count=False).hits[0][0])
 
 
 def _read_about(folder: Path) -> tuple[int, dict[str, float]]:

@@ -64,15 +64,18 @@ class Matcher:
         Args:
             text: cleaned.
             vector: its own, (dim,).
-            keyword: the best by keyword search without filters, in order: all that have any of the
-                words, or more than `MOST`. Looked for if left out.
+            keyword: products by keyword score, best first, without filters: all that have the
+                share of the best, or more than `MOST` of them. Looked for if left out.
             nearest: the nearest without filters, where they are known.
         """
         with self._lock:
             known = self._known.get(text)
         if known is None:
             if keyword is None:
-                _, keyword = self._lexical.search_and_collect(text, 0, None, MOST + 1)
+                collected = self._lexical.search_and_collect(
+                    text, 0, None, most=MOST + 1, share=KEYWORD_SHARE
+                )
+                keyword = collected.products
             known = self._find(_said(keyword), vector, nearest or Ranking.empty())
             with self._lock:
                 self._known[text] = known

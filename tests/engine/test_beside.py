@@ -94,9 +94,14 @@ def test_a_large_catalog_is_searched_alike_and_once(
     for name in ("search", "search_and_collect"):
         plain = getattr(LexicalIndex, name)
 
-        def counted(index: LexicalIndex, *given: Any, plain: Any = plain) -> Any:  # noqa: ANN401
+        def counted(
+            index: LexicalIndex,
+            *given: Any,  # noqa: ANN401
+            plain: Any = plain,  # noqa: ANN401
+            **named: Any,  # noqa: ANN401
+        ) -> Any:  # noqa: ANN401
             calls.append(plain.__name__)
-            return plain(index, *given)
+            return plain(index, *given, **named)
 
         monkeypatch.setattr(LexicalIndex, name, counted)
     found: dict[int, tuple[list[SearchResult], int]] = {}
@@ -120,9 +125,14 @@ def test_what_is_known_is_not_looked_for_again(
     calls: list[str] = []
     plain = LexicalIndex.search_and_collect
 
-    def counted(index: LexicalIndex, query: str, *given: Any) -> Any:  # noqa: ANN401
+    def counted(
+        index: LexicalIndex,
+        query: str,
+        *given: Any,  # noqa: ANN401
+        **named: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         calls.append(query)
-        return plain(index, query, *given)
+        return plain(index, query, *given, **named)
 
     monkeypatch.setattr(LexicalIndex, "search_and_collect", counted)
     first = engine.search("kettle", k=5)
@@ -136,7 +146,7 @@ def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     engine = SearchEngine(snapshot, load_settings(cache=0))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_named: object) -> None:
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patched:

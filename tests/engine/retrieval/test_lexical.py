@@ -21,7 +21,14 @@ from engine.protocols import LexicalRetriever
 from engine.retrieval.bag import terms_of
 from engine.retrieval.lexical import LexicalBuilder, LexicalIndex
 from engine.types import Product, RowSet
-from tests.engine.contracts_lexical import SHELF, Build, LexicalContract, reference, same
+from tests.engine.contracts_lexical import (
+    SHELF,
+    Build,
+    LexicalContract,
+    assert_collected,
+    reference,
+    same,
+)
 
 
 def id_rank(products: Sequence[Product]) -> NDArray[np.int32]:
@@ -160,6 +167,63 @@ def test_score_is_the_score_of_search(shop: LexicalIndex, query: str, rows: list
     expected[whole.rows] = whole.scores
     asked = np.array(rows, dtype=np.int64)
     np.testing.assert_array_equal(shop.score(query, asked), expected[asked])
+
+
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory: pytest.TempPathFactory) -> LexicalIndex:
+    """Some 6,000 products of words of which each is rarer than the one before."""
+    draw = random.Random(11)
+    products = []
+    for row in range(6_000):
+        words = [word for n, word in enumerate(WORDS) if draw.random() < 0.7**n]
+        body = [word for word in words if draw.random() < 0.5]
+        products.append(Product(f"p{row}", " ".join(words) or WORDS[0], description=" ".join(body)))
+    return built(tmp_path_factory.mktemp("skewed") / "lexical", products)
+
+
+@given(
+    query=queries,
+    depth=st.sampled_from([0, 1, 20, 200, 6_000]),
+    most=st.sampled_from([1, 50, 500, 6_000]),
+    share=st.sampled_from([0.0, 0.5, 0.9]),
+    allowed=st.sampled_from([None, 0.002, 0.3]),
+    looked_up=st.sampled_from([0, 2]),
+)
+@settings(max_examples=300, deadline=None)
+def test_products_without_a_telling_word_are_spared_and_none_is_missed(
+    skewed: LexicalIndex,
+    *,
+    query: str,
+    depth: int,
+    most: int,
+    share: float,
+    allowed: float | None,
+    looked_up: int,
+) -> None:
+    passing = None
+    if allowed is not None:
+        passing = RowSet(np.random.default_rng(5).random(6_000) < allowed)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("engine.retrieval.lexical._MANY", 0)
+        patched.setattr("engine.retrieval.lexical._PROBED", 10)
+        patched.setattr("engine.retrieval.lexical._LOOKED_UP", looked_up)
+        found = skewed.search_and_collect(query, depth, passing, most=most, share=share)
+    assert_collected(skewed, query, depth, passing, found, most=most, share=share)
+
+
+def test_looking_for_what_counts_spares_products(
+    monkeypatch: pytest.MonkeyPatch, skewed: LexicalIndex
+) -> None:
+    """The test above meets products that were spared, and rankings that were right at once."""
+    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
+    query = " ".join([WORDS[0], WORDS[1], WORDS[12], WORDS[13]])
+    found = skewed.search_and_collect(query, 20, None, most=6_000, share=0.5)
+    [everything] = skewed.search([query], 6_000)
+    assert 20 < len(found.products) < len(everything) / 10
+    assert not found.all
+    monkeypatch.setattr(LexicalIndex, "_search", None)  # nothing was looked for twice
+    again = skewed.search_and_collect(query, 20, None, most=6_000, share=0.5)
+    same(again.best, everything.top(20))
 
 
 @given(st.text(max_size=200))
