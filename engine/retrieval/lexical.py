@@ -23,11 +23,11 @@ from engine.analysis import ANALYZER, STOPWORDS, analyze
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.exclusion import EXCLUSION, MARK, Request, read_request
 from engine.retrieval.bag import BAG, bag, both_of
+from engine.retrieval.essential import K1, Counts, bounds_of, costs, essential
 from engine.retrieval.index_files import mirrored, settle
 from engine.types import Collected, Product, Ranking, Rows, RowSet, Scores
 
 _SCORING = "tantivy bm25 k1=1.2 b=0.75"
-_K1 = 1.2
 _DECIDES = f"{ANALYZER}|{EXCLUSION}|{BAG}|{_SCORING}"
 FINGERPRINT = hashlib.sha256(_DECIDES.encode()).hexdigest()
 """Of everything that decides a score: analyzer, exclusions, fields, weights, formula."""
@@ -48,7 +48,6 @@ _HEAP = 1_000_000_000  # bytes of postings held, at most, before a segment is wr
 _MAX_TERMS = 64
 _PROBED = 0.1  # of what a query takes may be spent on knowing which of its words tell
 _MANY = 100_000  # postings from which that may pay
-_LOOKED_UP = 2  # looking a term up in a product takes as long as going through so many postings
 _SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
 _OFTEN = 5_000  # products that have a term, of which the best score is kept
@@ -168,19 +167,15 @@ class LexicalIndex:
         All products that have at least this share of the best score are collected, the best `most`
         of them; and perhaps others. Which of those that tie with the last are is arbitrary.
 
-        In a large catalog going through all that has any of the words is what takes long. So first
-        the products with the rarest words say which scores count, then only products with a
-        telling word are looked at: all that one without may score is less (the essential lists of
-        MaxScore, Turtle and Flood 1995). Of "3 inch maple veneer" that spares most that have "3".
+        Where many products have the words, those with the rarest first say which scores count; what
+        cannot reach them is spared.
         """
         terms = self._terms(query)
         most = min(most, len(self._id_rank))
         if not terms or most < 1:
             return Collected(self._search(query, depth, allowed), Ranking.empty(), all=not terms)
-        bounds = self._bounds(terms)
-        telling = _telling(terms, bounds, self._least(terms, depth, share))
-        collected = self._collect(self._with_any(terms, telling), most)
-        spared = float(bounds[telling:].sum())
+        first, spared = self._essential(terms, depth, share)
+        collected = self._collect(self._with_any(terms, first), most)
         complete = len(collected) < most
         kept = collected if allowed is None else _among(collected, allowed)
         # What was not collected scores no more than this.
@@ -191,36 +186,36 @@ class LexicalIndex:
             best = self._search(query, depth, allowed)
         return Collected(best, collected, all=complete and not spared)
 
-    def _least(self, terms: Mapping[str, int], depth: int, share: float) -> float:
+    def _essential(self, terms: Mapping[str, int], depth: int, share: float) -> tuple[int, float]:
+        """How many terms, the rarest, to go through for what `search_and_collect` is to find.
+
+        And more than a product without any of them can score.
+        """
+        held = np.fromiter(terms.values(), np.int64, len(terms))
+        bounds = bounds_of(held, self._searcher.num_docs)
+        first = essential(held, bounds, self._least(terms, held, depth, share))
+        return first, float(bounds[first:].sum())
+
+    def _least(self, terms: Mapping[str, int], held: Counts, depth: int, share: float) -> float:
         """A score that the `depth` best have, and all with this share of the best score.
 
         By the products with the rarest terms; 0 where looking at those would gain little.
         """
-        held = _held(terms)
         rarest = 1 + int(np.searchsorted(held, depth))  # this one alone brings as many
         total = held.sum()
         if not share or total < _MANY or rarest >= len(terms):
             return 0.0
-        if _costs(held)[rarest - 1] > _PROBED * total:
+        if costs(held)[rarest - 1] > _PROBED * total:
             return 0.0
         found = self._collect(self._with_any(terms, rarest), max(depth, 1))
         lowest = float(found.scores[-1]) if depth else np.inf
         return min(share * float(found.scores[0]), lowest)
 
-    def _bounds(self, terms: Mapping[str, int]) -> Scores:
-        """More than each term can add to a score; (terms,).
-
-        BM25's weight of it, which saturation never reaches, and a little for its rounding.
-        """
-        size, held = self._searcher.num_docs, _held(terms)
-        bounds: Scores = np.log1p((size - held + 0.5) / (held + 0.5)) * (_K1 + 1) * 1.001
-        return bounds
-
-    def _with_any(self, terms: Mapping[str, int], telling: int) -> Clause:
+    def _with_any(self, terms: Mapping[str, int], first: int) -> Clause:
         """Products with any of the first so many terms, scored by all, in their order."""
         clauses = [self._has_term(term) for term in terms]
-        clause = Clause.boolean_query([(Occur.Should, each) for each in clauses[:telling]])
-        for each in clauses[telling:]:
+        clause = Clause.boolean_query([(Occur.Should, each) for each in clauses[:first]])
+        for each in clauses[first:]:
             clause = Clause.boolean_query([(Occur.Must, clause), (Occur.Should, each)])
         return clause
 
@@ -232,8 +227,8 @@ class LexicalIndex:
         rarest = next(iter(terms))
         if len(terms) == 1 and rarest in self._best:
             return self._best[rarest]
-        telling = _telling(terms, self._bounds(terms), self._least(terms, 1, 1.0))
-        return _best_of(self._searcher, self._with_any(terms, telling))
+        first, _ = self._essential(terms, 1, 1.0)
+        return _best_of(self._searcher, self._with_any(terms, first))
 
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product."""
@@ -378,30 +373,9 @@ class LexicalIndex:
         return Ranking.sort(rows, scores, self._id_rank)
 
 
-def _held(terms: Mapping[str, int]) -> NDArray[np.int64]:
-    """How many products have each term; (terms,)."""
-    return np.fromiter(terms.values(), np.int64, len(terms))
-
-
-def _telling(terms: Mapping[str, int], bounds: Scores, least: float) -> int:
-    """How many terms, the rarest, to go through for all products that score so much.
-
-    A product needs one of them; more than that are gone through where that is sooner done.
-    """
-    spared = np.cumsum(bounds[::-1]) < least
-    needed = max(1, len(bounds) - int(spared.sum()))
-    return needed + int(np.argmin(_costs(_held(terms))[needed - 1 :]))
-
-
-def _costs(held: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What it takes to go through the first 1, 2, … terms, in postings; (terms,)."""
-    others = np.arange(len(held))[::-1]
-    return held.cumsum() * (1 + _LOOKED_UP * others)
-
-
 def _saturated(times: int) -> float:
     """How much a term counts that stands so often in a text of average length."""
-    return times / (times + _K1)
+    return times / (times + K1)
 
 
 def _best_scores(searcher: tantivy.Searcher, schema: tantivy.Schema) -> dict[str, float]:

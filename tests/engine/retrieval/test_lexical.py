@@ -190,7 +190,7 @@ def skewed(tmp_path_factory: pytest.TempPathFactory) -> LexicalIndex:
     looked_up=st.sampled_from([0, 2]),
 )
 @settings(max_examples=300, deadline=None)
-def test_products_without_a_telling_word_are_spared_and_none_is_missed(
+def test_products_without_an_essential_word_are_spared_and_none_is_missed(
     skewed: LexicalIndex,
     *,
     query: str,
@@ -206,7 +206,7 @@ def test_products_without_a_telling_word_are_spared_and_none_is_missed(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("engine.retrieval.lexical._MANY", 0)
         patched.setattr("engine.retrieval.lexical._PROBED", 10)
-        patched.setattr("engine.retrieval.lexical._LOOKED_UP", looked_up)
+        patched.setattr("engine.retrieval.essential._LOOKED_UP", looked_up)
         found = skewed.search_and_collect(query, depth, passing, most=most, share=share)
     assert_collected(skewed, query, depth, passing, found, most=most, share=share)
 
