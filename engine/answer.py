@@ -25,9 +25,10 @@ class Answer:
     collected: Collected | None = None
     """What keyword search found."""
     matching: Ranking | None = None
-    """Of it, where that was asked for, products that all that matches by its words is among."""
-    near: Ranking | None = None
-    """The nearest with their keyword scores, where those were looked up beforehand."""
+    """Products by keyword score, among them all that match by their words; None where that is known
+    or not asked for."""
+    near: Scores | None = None
+    """Keyword scores of the dense ranking's products, where they were looked up; (n,)."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

@@ -12,10 +12,7 @@ T = TypeVar("T")
 
 
 class Beside:
-    """Begins work now, in a thread of its own or in the caller's. Safe to use from many threads.
-
-    Work may wait for work that was begun before it: threads take it up in that order.
-    """
+    """Begins work now, in a thread of its own or in the caller's. Safe to use from many threads."""
 
     def __init__(self, *, worthwhile: bool) -> None:
         """Prepare.

@@ -49,7 +49,8 @@ class CandidateFinder:
         self._ranker = ranker
         self._vectors = vectors
         self._matcher = matcher
-        self._beside = Beside(worthwhile=len(snapshot) > _SMALL)
+        self._small = len(snapshot) <= _SMALL
+        self._beside = Beside(worthwhile=not self._small)
 
     def retrieve(
         self,
@@ -71,6 +72,7 @@ class CandidateFinder:
             answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
         if len(texts) == 1 and stage is not Stage.LEXICAL:
             self._vectors.begin(texts[0])  # it runs while keywords are searched
+        counted = counted and stage is not Stage.LEXICAL
         if stage is not Stage.DENSE:
             with clock.measure(Stage.LEXICAL):
                 finding = self._beside.begin(
@@ -165,22 +167,17 @@ class CandidateFinder:
             return collected
         limit = size if self._small else max(_COLLECTED, depth)
         (products,) = self._snapshot.lexical.search([text], limit, allowed)
-        return Collected(products.top(depth), products, len(products) < limit)
+        return Collected(products.top(depth), products)
 
     def _score_near(self, answers: Sequence[Answer]) -> None:
         """Look up the keyword scores of what vector search found."""
         for answer in answers:
-            rows = answer.rankings[Stage.DENSE].rows
-            scores = self._snapshot.lexical.score(answer.query.text, rows)
-            answer.near = Ranking(rows, scores)
+            near = answer.rankings[Stage.DENSE].rows
+            answer.near = self._snapshot.lexical.score(answer.query.text, near)
 
     def _look_words_up(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             answer.words = self._ranker.word_scores(answer.query.text)
-
-    @property
-    def _small(self) -> bool:
-        return len(self._snapshot) <= _SMALL
 
     def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
         """Rank what either retriever found by both their scores."""
@@ -189,14 +186,14 @@ class CandidateFinder:
         collected = answer.collected
         if collected is None:
             raise ValueError("keywords were not searched")
+        # Of a small catalog `products` has all that have a word; else the nearest were looked up.
+        scored = [(one.rows, one.scores) for one in (collected.products, lexical)]
+        if answer.near is not None:
+            scored.append((dense.rows, answer.near))
         keyword = np.zeros(len(rows), dtype=np.float32)
-        unscored = np.full(len(rows), not collected.all)
-        for known in (collected.products, answer.near or Ranking.empty()):
-            places, there = places_in(rows, known.rows)
-            keyword[places[there]] = known.scores[there]
-            unscored[places[there]] = False
-        if unscored.any():
-            keyword[unscored] = self._snapshot.lexical.score(answer.query.text, rows[unscored])
+        for found, scores in scored:
+            places, there = places_in(rows, found)
+            keyword[places[there]] = scores[there]
         self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
 
 

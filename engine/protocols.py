@@ -96,7 +96,8 @@ class LexicalRetriever(Protocol):
         """What `search` gives, and what else scores well, looked for once.
 
         All products that have at least this share of the best score are collected, the best `most`
-        of them; and perhaps others. Which of those that tie with the last are is arbitrary.
+        of them; and perhaps others. Which of those that tie with the last are among them is
+        arbitrary.
         """
 
     def best_score(self, query: str) -> float:

@@ -285,7 +285,7 @@ class CandidateRanker:
         words = words[:_MOST_WORDS]
         known = self._words  # another thread may put an empty one in its place
         unknown = [word for word in words if word not in known]
-        known |= {word: self._snapshot.lexical.best_score(word) for word in unknown}
+        known.update((word, self._snapshot.lexical.best_score(word)) for word in unknown)
         if len(known) > _KNOWN_WORDS:
             self._words = {}
         return np.array([known[word] for word in words], dtype=np.float32)

@@ -239,9 +239,7 @@ class Collected(NamedTuple):
     best: Ranking
     """As many as were asked for, of what is allowed."""
     products: Ranking
-    """More, whatever is allowed, best first."""
-    all: bool
-    """Whether no other product, or none that is allowed, has any of the words."""
+    """All that it met and kept, whatever is allowed."""
 
 
 def _descending_bits(scores: Scores) -> NDArray[np.int64]:

@@ -165,7 +165,8 @@ class LexicalIndex:
         """What `search` gives, and what else scores well, looked for once.
 
         All products that have at least this share of the best score are collected, the best `most`
-        of them; and perhaps others. Which of those that tie with the last are is arbitrary.
+        of them; and perhaps others. Which of those that tie with the last are among them is
+        arbitrary.
 
         Where many products have the words, those with the rarest first say which scores count; what
         cannot reach them is spared.
@@ -173,18 +174,15 @@ class LexicalIndex:
         terms = self._terms(query)
         most = min(most, len(self._id_rank))
         if not terms or most < 1:
-            return Collected(self._search(query, depth, allowed), Ranking.empty(), all=not terms)
+            return Collected(self._search(query, depth, allowed), Ranking.empty())
         first, spared = self._essential(terms, depth, share)
         collected = self._collect(self._with_any(terms, first), most)
-        complete = len(collected) < most
+        if len(collected) == most < len(self._id_rank):
+            spared = max(spared, float(collected.scores[-1]))
         kept = collected if allowed is None else _among(collected, allowed)
-        # What was not collected scores no more than this.
-        rest = spared if complete else max(spared, float(collected.scores[-1]))
-        if (complete and not spared) or (len(kept) >= depth > 0 and kept.scores[depth - 1] > rest):
-            best = kept.top(depth)
-        else:
-            best = self._search(query, depth, allowed)
-        return Collected(best, collected, all=complete and not spared)
+        if not spared or _parted(kept, depth, spared):
+            return Collected(kept.top(depth), collected)
+        return Collected(self._search(query, depth, allowed), collected)
 
     def _essential(self, terms: Mapping[str, int], depth: int, share: float) -> tuple[int, float]:
         """How many terms, the rarest, to go through for what `search_and_collect` is to find.
@@ -197,7 +195,7 @@ class LexicalIndex:
         return first, float(bounds[first:].sum())
 
     def _least(self, terms: Mapping[str, int], held: Counts, depth: int, share: float) -> float:
-        """A score that the `depth` best have, and all with this share of the best score.
+        """A score that the `depth` best at least have, and all with this share of the best score.
 
         By the products with the rarest terms; 0 where looking at those would gain little.
         """
@@ -224,9 +222,9 @@ class LexicalIndex:
         terms = self._terms(query)
         if not terms:
             return 0.0
-        rarest = next(iter(terms))
-        if len(terms) == 1 and rarest in self._best:
-            return self._best[rarest]
+        only = next(iter(terms))
+        if len(terms) == 1 and only in self._best:
+            return self._best[only]
         first, _ = self._essential(terms, 1, 1.0)
         return _best_of(self._searcher, self._with_any(terms, first))
 
@@ -319,7 +317,7 @@ class LexicalIndex:
                 return self._within(clause, allowed.rows).top(depth)
             hits = self._collect(clause, limit)
             kept = hits if allowed is None else _among(hits, allowed)
-            if len(hits) < limit or limit >= size or _parted(kept, depth, hits):
+            if len(hits) < limit or limit >= size or _parted(kept, depth, hits.scores[-1]):
                 return kept.top(depth)
             limit = min(size, 4 * limit)
 
@@ -408,9 +406,9 @@ def _read_about(folder: Path) -> tuple[int, dict[str, float]]:
     return int(about["products"]), {term: float(score) for term, score in best.items()}
 
 
-def _parted(kept: Ranking, depth: int, collected: Ranking) -> bool:
-    """Whether none that was not collected may tie with the `depth` best that were kept of it."""
-    return len(kept) >= depth > 0 and bool(collected.scores[-1] < kept.scores[depth - 1])
+def _parted(kept: Ranking, depth: int, rest: float) -> bool:
+    """Whether what was not collected, and scores so much at most, is not of the `depth` best."""
+    return len(kept) >= depth > 0 and bool(kept.scores[depth - 1] > rest)
 
 
 def _among(ranking: Ranking, allowed: RowSet) -> Ranking:

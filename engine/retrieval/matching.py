@@ -101,9 +101,9 @@ class Matcher:
 
 
 def _said(keyword: Ranking) -> Ranking:
-    """What has at least the share of the best keyword score."""
+    """What has at least the share of the best keyword score; one more than `MOST` tell enough."""
     least = np.float32(KEYWORD_SHARE) * keyword.scores[:1]
-    return keyword.top(int((keyword.scores >= least).sum()))
+    return keyword.top(min(MOST + 1, int((keyword.scores >= least).sum())))
 
 
 def _size(found: Matches) -> int:

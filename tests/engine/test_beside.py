@@ -54,16 +54,6 @@ def test_work_is_done_and_its_failure_raised(cores: int) -> None:
             failed()
 
 
-def test_work_may_wait_for_work_begun_before_it(cores: int) -> None:
-    beside = Beside(worthwhile=True)
-    last = beside.begin(lambda: 0)
-    for _ in range(50):
-        before = last
-        last = beside.begin(lambda before=before: before() + 1)  # type: ignore[misc]
-    assert last() == 50
-    assert cores
-
-
 def without_times(result: SearchResult) -> SearchResult:
     return replace(result, timings={}, query_id="")
 
@@ -84,12 +74,15 @@ ASKED: Sequence[dict[str, Any]] = (
 def test_a_large_catalog_is_searched_alike_and_once(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
 ) -> None:
-    """Whatever runs beside, answers are the same; and nothing is looked for twice."""
+    """Whatever runs beside and is spared, answers are the same; nothing is looked for twice."""
     settings = load_settings(cache=0, lexical_depth=20)
     small = SearchEngine(snapshot, settings)
     expected = [without_times(small.search(text, k=30, **asked)) for text in QUERIES]
     monkeypatch.setattr("engine.candidates._SMALL", 0)
-    monkeypatch.setattr("engine.candidates._COLLECTED", 20)
+    monkeypatch.setattr("engine.candidates._COLLECTED", 200)
+    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
+    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
+    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
     calls: list[str] = []
     for name in ("search", "search_and_collect"):
         plain = getattr(LexicalIndex, name)
@@ -104,15 +97,16 @@ def test_a_large_catalog_is_searched_alike_and_once(
             return plain(index, *given, **named)
 
         monkeypatch.setattr(LexicalIndex, name, counted)
-    found: dict[int, tuple[list[SearchResult], int]] = {}
+    stage = asked.get("stage")
+    anew = "search" if stage is Stage.LEXICAL else "search_and_collect"
     for cores in (1, 2):
         monkeypatch.setattr("engine.beside.usable_cores", lambda cores=cores: cores)
         engine = SearchEngine(snapshot, settings)
-        calls.clear()
-        results = [without_times(engine.search(text, k=30, **asked)) for text in QUERIES]
-        found[cores] = results, len(calls)
-    assert found[1] == found[2]
-    assert found[1][0] == expected
+        for name in (anew, "search"):  # what matches is known when they are asked again
+            calls.clear()
+            found = [without_times(engine.search(text, k=30, **asked)) for text in QUERIES]
+            assert found == expected
+            assert calls == ([] if stage is Stage.DENSE else [name] * len(QUERIES))
     assert any(result.hits for result in expected)
 
 

@@ -211,6 +211,37 @@ def test_products_without_an_essential_word_are_spared_and_none_is_missed(
     assert_collected(skewed, query, depth, passing, found, most=most, share=share)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_spared_is_looked_for_where_a_filter_lets_it_in(
+    monkeypatch: pytest.MonkeyPatch, skewed: LexicalIndex, seed: int
+) -> None:
+    """Few are collected and fewer allowed, so that both bounds of what was not decide in turn."""
+    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
+    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
+    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
+    draw = random.Random(seed)
+    for _ in range(60):
+        query = " ".join(draw.sample(WORDS, 4))
+        depth, most = draw.randint(2, 20), draw.choice([50, 200, 500])
+        allowed = RowSet(np.random.default_rng(draw.getrandbits(32)).random(6_000) < 0.04)
+        found = skewed.search_and_collect(query, depth, allowed, most=most, share=0.5)
+        assert_collected(skewed, query, depth, allowed, found, most=most, share=0.5)
+
+
+def test_the_best_score_may_be_of_a_product_without_the_rarest_word(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
+    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
+    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
+    products = [Product("long", "thing", description="rare " + "filling words " * 200)]
+    products += [Product(f"short{n}", "lamp" if n < 5 else "desk") for n in range(11)]
+    index = built(tmp_path, products)
+    [best] = index.search(["rare lamp"], 1)
+    assert products[best.rows[0]].title == "lamp"
+    assert index.best_score("rare lamp") == best.scores[0]
+
+
 def test_looking_for_what_counts_spares_products(
     monkeypatch: pytest.MonkeyPatch, skewed: LexicalIndex
 ) -> None:
@@ -220,7 +251,6 @@ def test_looking_for_what_counts_spares_products(
     found = skewed.search_and_collect(query, 20, None, most=6_000, share=0.5)
     [everything] = skewed.search([query], 6_000)
     assert 20 < len(found.products) < len(everything) / 10
-    assert not found.all
     monkeypatch.setattr(LexicalIndex, "_search", None)  # nothing was looked for twice
     again = skewed.search_and_collect(query, 20, None, most=6_000, share=0.5)
     same(again.best, everything.top(20))
