@@ -103,6 +103,12 @@ class LexicalRetriever(Protocol):
     def best_score(self, query: str) -> float:
         """The best score `search` gives any product, 0 where it finds none."""
 
+    def typical(self, query: str, most: int) -> Rows:
+        """Products among the best for the words, at most so many (100), best first.
+
+        Which of those as good as the last are among them may be arbitrary.
+        """
+
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product, sooner than by searching."""
 

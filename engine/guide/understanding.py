@@ -121,10 +121,10 @@ class QueryReader:
 
 def _share(field: str, name: str, values: tuple[str, ...], snapshot: Snapshot) -> float:
     """Of the products that keyword search finds for a name, the share that has the values."""
-    (found,) = snapshot.lexical.search([name], _PROBED)
-    if not len(found):
+    rows = snapshot.lexical.typical(name, _PROBED)
+    if not len(rows):
         return 0.0
-    return float(snapshot.facets.having(field, values, found.rows).mean())
+    return float(snapshot.facets.having(field, values, rows).mean())
 
 
 def _merged(

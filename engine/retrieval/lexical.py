@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tantivy
@@ -20,6 +21,7 @@ from tantivy import Occur
 from tantivy import Query as Clause
 
 from engine.analysis import ANALYZER, STOPWORDS, analyze
+from engine.arrays import open_array
 from engine.errors import SnapshotDamagedError, SnapshotError, SnapshotSchemaError
 from engine.exclusion import EXCLUSION, MARK, Request, read_request
 from engine.retrieval.bag import BAG, bag, both_of
@@ -33,7 +35,7 @@ FINGERPRINT = hashlib.sha256(_DECIDES.encode()).hexdigest()
 """Of everything that decides a score: analyzer, exclusions, fields, weights, formula."""
 
 _ROW, _TEXT = "row", "text"
-_ABOUT = "lexical.json"
+_ABOUT, _BEST = "lexical.json", "best.npy"
 _DAMAGE = (
     FileNotFoundError,
     NotADirectoryError,
@@ -50,8 +52,9 @@ _PROBED = 0.1  # of what a query takes may be spent on knowing which of its word
 _MANY = 100_000  # postings from which that may pay
 _SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
-_OFTEN = 5_000  # products that have a term, of which the best score is kept
+_OFTEN = 5_000  # products that have a term, of which the best are kept
 _MOST_KEPT = 50_000  # such terms
+_KEPT = 100  # of the best of each
 _ROW_COST = 8  # looking one allowed row up costs about as much as collecting this many hits
 
 
@@ -89,8 +92,9 @@ class LexicalBuilder:
         self._writer.wait_merging_threads()
         about = self._folder / _ABOUT
         self._index.reload()  # what was written is read from here on
-        best = _best_scores(self._index.searcher(), self._index.schema)
-        values = {"fingerprint": FINGERPRINT, "products": self._count, "best": best}
+        best = _find_best(self._index.searcher(), self._index.schema)
+        np.save(self._folder / _BEST, best.rows)
+        values = {"fingerprint": FINGERPRINT, "products": self._count, "best": best.scores}
         about.write_text(json.dumps(values), encoding="utf-8")
         settle(self._folder, about.stat().st_mode)
 
@@ -105,10 +109,11 @@ class LexicalBuilder:
 class LexicalIndex:
     """A finished lexical index, memory-mapped. Safe for concurrent searches."""
 
-    def __init__(
-        self, index: tantivy.Index, id_rank: NDArray[np.int32], best: Mapping[str, float]
-    ) -> None:
-        self._best = best
+    def __init__(self, index: tantivy.Index, id_rank: NDArray[np.int32], best: _Best) -> None:
+        self._best = best.scores
+        self._best_rows: dict[str, NDArray[np.int32]] = dict(
+            zip(best.scores, best.rows, strict=True)
+        )
         self._schema = index.schema
         self._searcher = index.searcher()
         self._id_rank = id_rank
@@ -227,6 +232,22 @@ class LexicalIndex:
             return self._best[only]
         first, _ = self._essential(terms, 1, 1.0)
         return _best_of(self._searcher, self._with_any(terms, first))
+
+    def typical(self, query: str, most: int) -> Rows:
+        """Products among the best for the words, at most so many (100), best first.
+
+        Where very many have the words, which of those as good as the last are among them is
+        arbitrary: that saves looking at all of them, or again.
+        """
+        terms = self._terms(query)
+        only = next(iter(terms), "")
+        if len(terms) == 1 and only in self._best_rows:
+            kept: Rows = self._best_rows[only][:most].astype(np.int64)
+            return kept
+        if sum(terms.values()) <= _MANY:
+            return self._search(query, most, None).rows
+        first, _ = self._essential(terms, most, 1.0)
+        return self._collect(self._with_any(terms, first), most).rows
 
     def finds(self, query: str) -> bool:
         """Whether `search` finds any product."""
@@ -376,14 +397,26 @@ def _saturated(times: int) -> float:
     return times / (times + K1)
 
 
-def _best_scores(searcher: tantivy.Searcher, schema: tantivy.Schema) -> dict[str, float]:
-    """The best score any product has for each term that many have: looking for it takes long."""
+class _Best(NamedTuple):
+    """The best products for each term that many have: looking for them takes long."""
+
+    scores: dict[str, float]
+    """Of the very best by term."""
+    rows: NDArray[np.int32]
+    """The best by the same terms, (terms, kept)."""
+
+
+def _find_best(searcher: tantivy.Searcher, schema: tantivy.Schema) -> _Best:
     frequent = searcher.terms_with_prefix(_TEXT, "", limit=_MOST_KEPT)  # most frequent first
-    return {
-        term: _best_of(searcher, Clause.term_query(schema, _TEXT, term, "freq"))
-        for term, products in frequent
-        if products >= _OFTEN
-    }
+    scores: dict[str, float] = {}
+    rows = []
+    for term, products in frequent:
+        if products >= _OFTEN:
+            clause = Clause.term_query(schema, _TEXT, term, "freq")
+            hits = searcher.search(clause, _KEPT, count=False).hits
+            scores[term] = float(hits[0][0])
+            rows.append(searcher.fast_field_values(_ROW, [address for _, address in hits]))
+    return _Best(scores, np.array(rows, dtype=np.int32).reshape(len(rows), _KEPT))
 
 
 def _best_of(searcher: tantivy.Searcher, clause: Clause) -> float:
@@ -391,8 +424,8 @@ def _best_of(searcher: tantivy.Searcher, clause: Clause) -> float:
     return float(searcher.search(clause, 1, count=False).hits[0][0])
 
 
-def _read_about(folder: Path) -> tuple[int, dict[str, float]]:
-    """How many products the index says it holds, and the best scores it keeps.
+def _read_about(folder: Path) -> tuple[int, _Best]:
+    """How many products the index says it holds, and the best it keeps.
 
     Refuses one of another version.
     """
@@ -402,8 +435,11 @@ def _read_about(folder: Path) -> tuple[int, dict[str, float]]:
             f"{folder}: keyword index made by another version of daogou. "
             "Index the catalog again: daogou index"
         )
-    best = dict(about.get("best", {}))  # before 2026-11-28 none was kept
-    return int(about["products"]), {term: float(score) for term, score in best.items()}
+    scores = {term: float(score) for term, score in dict(about.get("best", {})).items()}
+    if not scores:  # none is so frequent, or the index is of before 2026-11-28
+        return int(about["products"]), _Best(scores, np.empty((0, _KEPT), dtype=np.int32))
+    rows = open_array(folder / _BEST, np.int32, 2, rows=len(scores), width=_KEPT)
+    return int(about["products"]), _Best(scores, rows)
 
 
 def _parted(kept: Ranking, depth: int, rest: float) -> bool:

@@ -445,6 +445,7 @@ def test_the_best_score_of_a_word_is_the_same_kept_or_looked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, often: int
 ) -> None:
     monkeypatch.setattr("engine.retrieval.lexical._OFTEN", often)
+    monkeypatch.setattr("engine.retrieval.lexical._KEPT", 1)
     index = built(tmp_path, SHELF)
     kept = json.loads((tmp_path / "lexical.json").read_text())["best"]
     shared = "dog" in kept, "black" in kept  # three products have one, one has the other
@@ -452,6 +453,39 @@ def test_the_best_score_of_a_word_is_the_same_kept_or_looked_for(
     for word in ("dog", "dogs", "black", "12in", "pan", "nothing", "the", "!!", "dog bowl"):
         [best] = index.search([word], 1)
         assert index.best_score(word) == (best.scores[0] if len(best) else 0)
+
+
+@pytest.mark.parametrize("often", [1, 50, 10_000])
+def test_typical_products_are_among_the_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, often: int
+) -> None:
+    """Kept, looked for among all, or looked for where frequent words are spared."""
+    monkeypatch.setattr("engine.retrieval.lexical._OFTEN", often)
+    monkeypatch.setattr("engine.retrieval.lexical._KEPT", 20)
+    draw = random.Random(5)
+    texts = [" ".join(draw.choices(WORDS[:6], k=draw.randint(1, 9))) for _ in range(400)]
+    texts += [f"{text} {WORDS[7]}" for text in texts[:60]]
+    products = [Product(f"p{row}", text) for row, text in enumerate(texts)]
+    index = built(tmp_path, products)
+    queries = (WORDS[0], f"{WORDS[7]} {WORDS[1]}", "nothing of the kind", "")
+    for many in (0, 10_000):
+        monkeypatch.setattr("engine.retrieval.lexical._MANY", many)
+        monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
+        for query in queries:
+            rows = index.typical(query, 15)
+            [best] = index.search([query], 15)
+            assert rows.dtype == np.int64
+            assert len(set(rows.tolist())) == len(best)
+            assert index.score(query, rows).tolist() == best.scores.tolist()
+
+
+def test_the_best_that_are_gone_are_damage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("engine.retrieval.lexical._OFTEN", 1)
+    monkeypatch.setattr("engine.retrieval.lexical._KEPT", 1)
+    write(tmp_path, SHELF)
+    (tmp_path / "best.npy").unlink()
+    with pytest.raises(SnapshotDamagedError, match=r"best\.npy"):
+        LexicalIndex.open(tmp_path, id_rank(SHELF))
 
 
 def test_an_index_that_keeps_no_best_scores_looks_for_them(tmp_path: Path) -> None:
