@@ -70,6 +70,7 @@ ASKED: Sequence[dict[str, Any]] = (
 )
 
 
+@pytest.mark.usefixtures("sparing")
 @pytest.mark.parametrize("asked", ASKED, ids=str)
 def test_a_large_catalog_is_searched_alike_and_once(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
@@ -80,9 +81,6 @@ def test_a_large_catalog_is_searched_alike_and_once(
     expected = [without_times(small.search(text, k=30, **asked)) for text in QUERIES]
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     monkeypatch.setattr("engine.candidates._COLLECTED", 200)
-    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
-    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
-    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
     calls: list[str] = []
     for name in ("search", "search_and_collect"):
         plain = getattr(LexicalIndex, name)

@@ -251,12 +251,8 @@ def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop:
     assert narrow.total == counted["Bramwick"]
 
 
-def test_what_matches_is_the_same_whoever_looked_for_it(
-    monkeypatch: pytest.MonkeyPatch, shop: Shop
-) -> None:
-    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
-    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
-    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
+@pytest.mark.usefixtures("sparing")
+def test_what_matches_is_the_same_whoever_looked_for_it(shop: Shop) -> None:
     snapshot = shop.engine.snapshot
     given = Matcher(snapshot.lexical, snapshot.dense)
     alone = Matcher(snapshot.lexical, snapshot.dense)

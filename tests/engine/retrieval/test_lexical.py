@@ -211,14 +211,12 @@ def test_products_without_an_essential_word_are_spared_and_none_is_missed(
     assert_collected(skewed, query, depth, passing, found, most=most, share=share)
 
 
+@pytest.mark.usefixtures("sparing")
 @pytest.mark.parametrize("seed", range(8))
 def test_what_was_spared_is_looked_for_where_a_filter_lets_it_in(
-    monkeypatch: pytest.MonkeyPatch, skewed: LexicalIndex, seed: int
+    skewed: LexicalIndex, seed: int
 ) -> None:
     """Few are collected and fewer allowed, so that both bounds of what was not decide in turn."""
-    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
-    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
-    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
     draw = random.Random(seed)
     for _ in range(60):
         query = " ".join(draw.sample(WORDS, 4))
@@ -228,12 +226,8 @@ def test_what_was_spared_is_looked_for_where_a_filter_lets_it_in(
         assert_collected(skewed, query, depth, allowed, found, most=most, share=0.5)
 
 
-def test_the_best_score_may_be_of_a_product_without_the_rarest_word(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
-    monkeypatch.setattr("engine.retrieval.lexical._PROBED", 10)
-    monkeypatch.setattr("engine.retrieval.essential._LOOKED_UP", 0)
+@pytest.mark.usefixtures("sparing")
+def test_the_best_score_may_be_of_a_product_without_the_rarest_word(tmp_path: Path) -> None:
     products = [Product("long", "thing", description="rare " + "filling words " * 200)]
     products += [Product(f"short{n}", "lamp" if n < 5 else "desk") for n in range(11)]
     index = built(tmp_path, products)
@@ -245,7 +239,7 @@ def test_the_best_score_may_be_of_a_product_without_the_rarest_word(
 def test_looking_for_what_counts_spares_products(
     monkeypatch: pytest.MonkeyPatch, skewed: LexicalIndex
 ) -> None:
-    """The test above meets products that were spared, and rankings that were right at once."""
+    """And what is spared need not be looked for later."""
     monkeypatch.setattr("engine.retrieval.lexical._MANY", 0)
     query = " ".join([WORDS[0], WORDS[1], WORDS[12], WORDS[13]])
     found = skewed.search_and_collect(query, 20, None, most=6_000, share=0.5)
@@ -488,14 +482,21 @@ def test_the_best_that_are_gone_are_damage(monkeypatch: pytest.MonkeyPatch, tmp_
         LexicalIndex.open(tmp_path, id_rank(SHELF))
 
 
-def test_an_index_that_keeps_no_best_scores_looks_for_them(tmp_path: Path) -> None:
+def test_an_index_of_before_keeps_no_best_and_looks_for_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("engine.retrieval.lexical._OFTEN", 1)
+    monkeypatch.setattr("engine.retrieval.lexical._KEPT", 1)
     write(tmp_path, SHELF)
     about = tmp_path / "lexical.json"
     values = json.loads(about.read_text())
-    del values["best"]
+    assert values.pop("best")
     about.write_text(json.dumps(values))
+    (tmp_path / "best.npy").unlink()
     index = LexicalIndex.open(tmp_path, id_rank(SHELF))
-    assert index.best_score("dog") == index.search(["dog"], 1)[0].scores[0]
+    [best] = index.search(["dog"], 2)
+    assert index.best_score("dog") == best.scores[0]
+    assert index.typical("dog", 2).tolist() == best.rows.tolist()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\udcff"])
