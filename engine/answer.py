@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.arrays import places_in
 from engine.products import ProductStore
 from engine.retrieval.features import Signals
-from engine.types import Collected, Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
+from engine.types import Hit, Query, Ranking, Relevance, Rows, Scores, Stage, StageScore
 
 Probabilities = NDArray[np.float32]
 """Class probabilities in the order of `Relevance`, shape (4,)."""
@@ -22,13 +22,9 @@ class Answer:
 
     query: Query
     rankings: dict[Stage, Ranking] = field(default_factory=dict)
-    collected: Collected | None = None
-    """What keyword search found."""
     matching: Ranking | None = None
     """Products by keyword score, among them all that match by their words; None where that is known
     or not asked for."""
-    near: Scores | None = None
-    """Keyword scores of the dense ranking's products, where they were looked up; (n,)."""
     probabilities: dict[int, Probabilities] = field(default_factory=dict)
     """By row, for the products that were reranked."""
     leaders: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))

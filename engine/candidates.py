@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.answer import Answer
 from engine.arrays import places_in, union
@@ -16,7 +15,7 @@ from engine.rank import CandidateRanker
 from engine.retrieval.matching import KEYWORD_SHARE, MOST, Matcher
 from engine.settings import Settings
 from engine.snapshot import Snapshot
-from engine.types import Collected, Ranking, Rows, RowSet, Stage
+from engine.types import Collected, Ranking, Rows, RowSet, Scores, Stage
 
 _SMALL = 20_000
 """Products of a catalog of which all that have a word are collected, everything in turn."""
@@ -66,43 +65,46 @@ class CandidateFinder:
         In a large catalog words are looked up while vectors are made and neighbours are found.
         What matches is collected with the best, where it is to be `counted`.
         """
-        texts = [answer.query.text for answer in answers]
         for answer in answers:
             exact = np.array(answer.query.exact_rows, dtype=np.int64)
             answer.leaders = exact if allowed is None else exact[allowed.mask[exact]]
-        if len(texts) == 1 and stage is not Stage.LEXICAL:
-            self._vectors.begin(texts[0])  # it runs while keywords are searched
-        counted = counted and stage is not Stage.LEXICAL
-        if stage is not Stage.DENSE:
-            with clock.measure(Stage.LEXICAL):
-                finding = self._beside.begin(
-                    lambda: [self._keywords(answer, allowed, counted=counted) for answer in answers]
-                )
-        if stage in {Stage.FUSED, Stage.RERANKED}:
-            self._look_words_up(answers)  # while the encoder works
-        if stage is not Stage.LEXICAL:
-            with clock.measure("encode"):
-                vectors = self._vectors.of(texts)
-            with clock.measure(Stage.DENSE):
-                near = self._snapshot.dense.search(
-                    vectors, self._settings.dense_depth, allowed, then_above=True
-                )
-            for answer, vector, ranking in zip(answers, vectors, near, strict=True):
-                answer.vector = vector
-                answer.rankings[Stage.DENSE] = ranking
-        if stage is not Stage.DENSE:
-            with clock.measure(Stage.LEXICAL):
-                if stage is not Stage.LEXICAL and not self._small:
-                    self._score_near(answers)  # while the words are looked up
-                found = finding()
-            for answer, collected in zip(answers, found, strict=True):
-                answer.collected = collected
-                answer.rankings[Stage.LEXICAL] = collected.best
-        if stage in {Stage.LEXICAL, Stage.DENSE}:
+        if stage is Stage.DENSE:
+            self._find_nearest(answers, allowed, clock)
             return
-        with clock.measure(Stage.FUSED):
-            for answer, vector in zip(answers, vectors, strict=True):
-                self._fuse(answer, vector)
+        fused = stage is not Stage.LEXICAL
+        if len(answers) == 1 and fused:
+            self._vectors.begin(answers[0].query.text)  # it runs while keywords are searched
+        counted = counted and fused
+        with clock.measure(Stage.LEXICAL):
+            finding = self._beside.begin(
+                lambda: [self._keywords(answer, allowed, counted=counted) for answer in answers]
+            )
+        if fused:
+            self._look_words_up(answers)  # while the encoder works
+            self._find_nearest(answers, allowed, clock)
+        with clock.measure(Stage.LEXICAL):
+            near = [self._score_near(answer) for answer in answers] if fused else []
+            found = finding()
+        for answer, collected in zip(answers, found, strict=True):
+            answer.rankings[Stage.LEXICAL] = collected.best
+        if fused:
+            with clock.measure(Stage.FUSED):
+                for answer, collected, scored in zip(answers, found, near, strict=True):
+                    self._fuse(answer, collected, scored)
+
+    def _find_nearest(
+        self, answers: Sequence[Answer], allowed: RowSet | None, clock: Clock
+    ) -> None:
+        """Fill in the dense rankings."""
+        with clock.measure("encode"):
+            vectors = self._vectors.of([answer.query.text for answer in answers])
+        with clock.measure(Stage.DENSE):
+            near = self._snapshot.dense.search(
+                vectors, self._settings.dense_depth, allowed, then_above=True
+            )
+        for answer, vector, ranking in zip(answers, vectors, near, strict=True):
+            answer.vector = vector
+            answer.rankings[Stage.DENSE] = ranking
 
     def score(
         self,
@@ -169,32 +171,35 @@ class CandidateFinder:
         (products,) = self._snapshot.lexical.search([text], limit, allowed)
         return Collected(products.top(depth), products)
 
-    def _score_near(self, answers: Sequence[Answer]) -> None:
-        """Look up the keyword scores of what vector search found."""
-        for answer in answers:
-            near = answer.rankings[Stage.DENSE].rows
-            answer.near = self._snapshot.lexical.score(answer.query.text, near)
+    def _score_near(self, answer: Answer) -> Scores:
+        """The keyword scores of what vector search found, in its order.
+
+        Of a small catalog none: keyword search meets all that have a word.
+        """
+        if self._small:
+            return np.empty(0, dtype=np.float32)
+        return self._snapshot.lexical.score(answer.query.text, answer.rankings[Stage.DENSE].rows)
 
     def _look_words_up(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             answer.words = self._ranker.word_scores(answer.query.text)
 
-    def _fuse(self, answer: Answer, vector: NDArray[np.float32]) -> None:
-        """Rank what either retriever found by both their scores."""
+    def _fuse(self, answer: Answer, collected: Collected, near: Scores) -> None:
+        """Rank what either retriever found by both their scores; `near` as from `_score_near`."""
+        if answer.vector is None:
+            raise ValueError("this answer has no vector")
         lexical, dense = answer.rankings[Stage.LEXICAL], answer.rankings[Stage.DENSE]
         rows = union(lexical.rows, dense.rows)
-        collected = answer.collected
-        if collected is None:
-            raise ValueError("keywords were not searched")
-        # Of a small catalog `products` has all that have a word; else the nearest were looked up.
-        scored = [(one.rows, one.scores) for one in (collected.products, lexical)]
-        if answer.near is not None:
-            scored.append((dense.rows, answer.near))
         keyword = np.zeros(len(rows), dtype=np.float32)
-        for found, scores in scored:
+        products, best = collected.products, collected.best
+        for found, scores in (
+            (products.rows, products.scores),
+            (best.rows, best.scores),
+            (dense.rows[: len(near)], near),
+        ):
             places, there = places_in(rows, found)
             keyword[places[there]] = scores[there]
-        self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(vector, rows))
+        self._ranker.fuse(answer, rows, keyword, self._snapshot.dense.score(answer.vector, rows))
 
 
 def _asked_for(answer: Answer, rows: Rows) -> Rows:

@@ -128,8 +128,8 @@ class LexicalIndex:
             SnapshotError: this user may not read it, or there is no room for temporary files.
         """
         try:
-            products, best = _read_about(folder)
-            with mirrored(folder) as mirror:
+            with mirrored(folder) as mirror:  # says first what may not be read
+                products, best = _read_about(folder)
                 opened = tantivy.Index.open(str(mirror))
                 opened.config_reader("manual")  # the files never change: nothing to watch for
                 index = cls(opened, id_rank, best)
@@ -167,11 +167,7 @@ class LexicalIndex:
     def search_and_collect(
         self, query: str, depth: int, allowed: RowSet | None, *, most: int, share: float
     ) -> Collected:
-        """What `search` gives, and what else scores well, looked for once.
-
-        All products that have at least this share of the best score are collected, the best `most`
-        of them; and perhaps others. Which of those that tie with the last are among them is
-        arbitrary.
+        """As `LexicalRetriever` has it.
 
         Where many products have the words, those with the rarest first say which scores count; what
         cannot reach them is spared.
@@ -216,7 +212,7 @@ class LexicalIndex:
 
     def _with_any(self, terms: Mapping[str, int], first: int) -> Clause:
         """Products with any of the first so many terms, scored by all, in their order."""
-        clauses = [self._has_term(term) for term in terms]
+        clauses = [_term(self._schema, term) for term in terms]
         clause = Clause.boolean_query([(Occur.Should, each) for each in clauses[:first]])
         for each in clauses[first:]:
             clause = Clause.boolean_query([(Occur.Must, clause), (Occur.Should, each)])
@@ -231,7 +227,7 @@ class LexicalIndex:
         if len(terms) == 1 and only in self._best:
             return self._best[only]
         first, _ = self._essential(terms, 1, 1.0)
-        return _best_of(self._searcher, self._with_any(terms, first))
+        return float(self._collect(self._with_any(terms, first), 1).scores[0])
 
     def typical(self, query: str, most: int) -> Rows:
         """Products among the best for the words, at most so many (100), best first.
@@ -322,7 +318,7 @@ class LexicalIndex:
 
     def _score_term(self, term: str, row: int) -> float:
         """What one term adds to a row's score."""
-        clause = Clause.term_query(self._schema, _TEXT, term, "freq")
+        clause = _term(self._schema, term)
         found = self._within(clause, np.array([row], dtype=np.int64))
         return float(found.scores[0]) if len(found) else 0.0
 
@@ -350,9 +346,6 @@ class LexicalIndex:
         """
         terms = self._terms(query)
         return self._with_any(terms, len(terms)) if terms else None
-
-    def _has_term(self, term: str) -> Clause:
-        return Clause.term_query(self._schema, _TEXT, term, "freq")
 
     def _request(self, query: str) -> Request:
         """What the query wishes for and what it excludes."""
@@ -392,6 +385,11 @@ class LexicalIndex:
         return Ranking.sort(rows, scores, self._id_rank)
 
 
+def _term(schema: tantivy.Schema, term: str) -> Clause:
+    """Products with a term, scored by it."""
+    return Clause.term_query(schema, _TEXT, term, "freq")
+
+
 def _saturated(times: int) -> float:
     """How much a term counts that stands so often in a text of average length."""
     return times / (times + K1)
@@ -407,21 +405,16 @@ class _Best(NamedTuple):
 
 
 def _find_best(searcher: tantivy.Searcher, schema: tantivy.Schema) -> _Best:
+    """The best of every term that `_OFTEN` products have."""
     frequent = searcher.terms_with_prefix(_TEXT, "", limit=_MOST_KEPT)  # most frequent first
     scores: dict[str, float] = {}
     rows = []
     for term, products in frequent:
         if products >= _OFTEN:
-            clause = Clause.term_query(schema, _TEXT, term, "freq")
-            hits = searcher.search(clause, _KEPT, count=False).hits
+            hits = searcher.search(_term(schema, term), _KEPT, count=False).hits
             scores[term] = float(hits[0][0])
             rows.append(searcher.fast_field_values(_ROW, [address for _, address in hits]))
     return _Best(scores, np.array(rows, dtype=np.int32).reshape(len(rows), _KEPT))
-
-
-def _best_of(searcher: tantivy.Searcher, clause: Clause) -> float:
-    """The best score of any product, where some match."""
-    return float(searcher.search(clause, 1, count=False).hits[0][0])
 
 
 def _read_about(folder: Path) -> tuple[int, _Best]:

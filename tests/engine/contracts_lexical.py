@@ -112,6 +112,14 @@ class LexicalContract:
                 found = shelf.search_and_collect(query, depth, allowed, most=most, share=share)
                 assert_collected(shelf, query, depth, allowed, found, most=most, share=share)
 
+    @pytest.mark.parametrize("query", ["dog bowl", "12in pan", "SONY", "unheardof", ""])
+    def test_the_best_score_and_the_best_products_are_those_of_search(
+        self, shelf: LexicalRetriever, query: str
+    ) -> None:
+        [ranking] = shelf.search([query], 2)
+        assert shelf.best_score(query) == (ranking.scores[0] if len(ranking) else 0)
+        assert shelf.typical(query, 2).tolist() == ranking.rows.tolist()
+
     @pytest.mark.parametrize("query", ["pan", "no such pan", "bowl without oven", "SONY"])
     def test_what_is_searched_for_is_found(self, shelf: LexicalRetriever, query: str) -> None:
         assert len(shelf.search([query], 1)[0])

@@ -14,6 +14,7 @@ from engine.beside import Beside
 from engine.listing import TELLING, View
 from engine.retrieval.filters import parse_filters
 from engine.retrieval.lexical import LexicalIndex
+from engine.retrieval.matching import MOST
 from engine.search import SearchEngine
 from engine.settings import load_settings
 from engine.snapshot import Snapshot
@@ -114,7 +115,7 @@ def test_what_is_known_is_not_looked_for_again(
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     monkeypatch.setattr("engine.candidates._COLLECTED", 3)
     engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=3))
-    calls: list[str] = []
+    calls: list[tuple[str, int]] = []
     plain = LexicalIndex.search_and_collect
 
     def counted(
@@ -123,13 +124,13 @@ def test_what_is_known_is_not_looked_for_again(
         *given: Any,  # noqa: ANN401
         **named: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        calls.append(query)
+        calls.append((query, named["most"]))
         return plain(index, query, *given, **named)
 
     monkeypatch.setattr(LexicalIndex, "search_and_collect", counted)
     first = engine.search("kettle", k=5)
     again = engine.search("kettle", k=5, offset=5)
-    assert calls == ["kettle"]
+    assert calls == [("kettle", MOST + 1)]  # one more tells that there are more
     assert first.total == again.total
 
 

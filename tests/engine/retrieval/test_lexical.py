@@ -396,6 +396,16 @@ def test_a_file_that_may_not_be_read_is_no_damage(locked: Path, suffix: str) -> 
     assert "Permission denied" in answer
 
 
+def test_the_best_that_may_not_be_read_are_no_damage(locked: Path) -> None:
+    """They are read only where some are kept."""
+    about = locked / "lexical.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"best": {"dog": 1.0}}))
+    (locked / "best.npy").chmod(0)
+    answer = opened_without_rights(locked)
+    assert answer.startswith("SnapshotError ")
+    assert "Permission denied" in answer
+
+
 def test_files_are_readable_alike(tmp_path: Path) -> None:
     write(tmp_path / "index", SHELF)
     (tmp_path / "plain").touch()
