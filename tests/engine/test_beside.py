@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine.answer import Answer
 from engine.beside import Beside
+from engine.clock import Clock
 from engine.listing import TELLING, View
-from engine.retrieval.filters import parse_filters
+from engine.retrieval.filters import allowed_rows, parse_filters
 from engine.retrieval.lexical import LexicalIndex
 from engine.retrieval.matching import MOST
 from engine.search import SearchEngine
@@ -132,6 +135,26 @@ def test_what_is_known_is_not_looked_for_again(
     again = engine.search("kettle", k=5, offset=5)
     assert calls == [("kettle", MOST + 1)]  # one more tells that there are more
     assert first.total == again.total
+
+
+@pytest.mark.usefixtures("sparing")
+def test_what_only_a_filter_lets_in_counts_by_its_words_too(
+    monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
+) -> None:
+    """It is among the best that are allowed, and not among the few that were collected."""
+    settings, cheap = load_settings(cache=0, lexical_depth=10), parse_filters(["price<=9"])
+    small = SearchEngine(snapshot, settings)
+    monkeypatch.setattr("engine.candidates._SMALL", 0)
+    monkeypatch.setattr("engine.candidates.MOST", 2)
+    large = SearchEngine(snapshot, settings)
+    for text in QUERIES:
+        expected = small.answer(text, filters=cheap, stage=Stage.FUSED)
+        answer = Answer(expected.query)
+        allowed = allowed_rows(cheap, snapshot.facets)
+        large._finder.retrieve([answer], Stage.FUSED, allowed, Clock(1), counted=True)
+        found, right = answer.rankings[Stage.FUSED], expected.rankings[Stage.FUSED]
+        np.testing.assert_array_equal(found.rows, right.rows)
+        np.testing.assert_array_equal(found.scores, right.scores)
 
 
 def test_a_fault_beside_is_the_searchs(monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot) -> None:
