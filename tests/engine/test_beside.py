@@ -142,7 +142,8 @@ def test_what_only_a_filter_lets_in_counts_by_its_words_too(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
 ) -> None:
     """It is among the best that are allowed, and not among the few that were collected."""
-    settings, cheap = load_settings(cache=0, lexical_depth=10), parse_filters(["price<=9"])
+    settings = load_settings(cache=0, lexical_depth=10, dense_depth=5)
+    cheap = parse_filters(["price<=9"])
     small = SearchEngine(snapshot, settings)
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     monkeypatch.setattr("engine.candidates.MOST", 2)
