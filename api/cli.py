@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from api.listening import listen
+from engine.numbers import plain_number
 from engine.settings import Settings, load_settings
 from engine.types import Mode, Sort, Stage
 
@@ -167,7 +168,8 @@ def _print_facets(result: SearchResult) -> None:
 
 
 def _range(one: FacetValue) -> str:
-    return f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
+    ends = dict.fromkeys((one.low, one.high))
+    return " to ".join(plain_number(end) for end in ends if end is not None)
 
 
 def _print_table(result: SearchResult) -> None:

@@ -78,8 +78,8 @@ class StatementBody(BaseModel):
 
     field: str = Field(description="price, brand, color, category, or an attribute.")
     words: str
-    span: list[int] | None = Field(
-        default=None, description="Where they begin and end in the query as it was understood."
+    span: list[int] = Field(
+        description="Where they begin and end in the query as it was understood."
     )
     value: str
     negated: bool
@@ -159,7 +159,7 @@ def navigation_answer(found: Navigation) -> dict[str, Any]:
             {
                 "field": one.field,
                 "words": one.words,
-                "span": [one.start, one.stop] if one.start >= 0 else None,
+                "span": [one.start, one.stop],
                 "value": one.value,
                 "negated": one.negated,
                 "confidence": one.confidence,

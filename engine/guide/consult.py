@@ -22,6 +22,7 @@ from engine.guide.evidence import (
 )
 from engine.guide.explain import Explanation
 from engine.guide.explain_evidence import Asked, explain_evidence
+from engine.guide.grounding import is_price
 from engine.guide.needs import Constraint, Needs, Wish, read_needs
 from engine.guide.pieces import Piece, pieces_of
 from engine.models.encoder import TransformerEncoder, load_encoder
@@ -167,16 +168,17 @@ class Consultant:
         """What a shopper's turns state.
 
         A brand or colour that may be another word ("mint tea") is a constraint only where most of
-        what keyword search finds for it carries it; a wish like any other elsewhere.
+        what keyword search finds for it carries it, a number only where it is a price; a wish like
+        any other elsewhere.
         """
         stated = read_needs(turns, self._snapshot.facets)
-        sure = tuple(one for one in stated.constraints if self._sure(one))
+        sure = tuple(one for one in stated.constraints if self._sure(one, stated))
         rest = tuple(Wish(one.name, one.negated) for one in stated.constraints if one not in sure)
         return Needs(sure, rest + stated.wishes)
 
-    def _sure(self, one: Constraint) -> bool:
+    def _sure(self, one: Constraint, stated: Needs) -> bool:
         if one.field == "price":
-            return True
+            return is_price(one, stated.text, self._snapshot)
         (found,) = self._snapshot.lexical.search([one.name], _PROBED)
         allowed = allowed_rows(AnyOf(one.field, one.values), self._snapshot.facets)
         return len(found) > 0 and float(allowed.mask[found.rows].mean()) >= _SURE
@@ -373,7 +375,7 @@ def _holds(constraint: Constraint, product: Product) -> bool | None:
             return None
         low = constraint.low if constraint.low is not None else product.price
         high = constraint.high if constraint.high is not None else product.price
-        return low <= product.price <= high
+        return (low <= product.price <= high) is not constraint.negated
     held = product.brand if constraint.field == "brand" else product.color
     if not held:
         return None

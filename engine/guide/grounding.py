@@ -1,6 +1,6 @@
-"""What a span of a query is called in the catalog: its own brands, colours, shelves, materials.
+"""What words mean in the catalog: its own brands, colours, shelves, materials, prices.
 
-The tagger guesses what the words name; the catalog has to have it, or nothing is said.
+Grammar and the tagger guess what the words name; the catalog has to have it, or nothing is said.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from engine.analysis import analyze
 from engine.errors import FilterError
+from engine.guide.needs import Constraint
 from engine.retrieval.facets import Facets
+from engine.retrieval.filters import allowed_rows
+from engine.snapshot import Snapshot
 from engine.types import AnyOf
 
 FIELDS = {
@@ -23,6 +26,9 @@ FIELDS = {
     "origin": "origin",
 }
 """Where a catalog keeps what a span of a type names, if it has such a field or attribute."""
+
+_PROBED = 100  # products with the words beside a price
+_LEAST_WITHIN = 0.05  # of them, where a bare number is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +66,18 @@ def ground(kind: str, words: str, facets: Facets) -> Grounded | None:
     if holding in {0, facets.size}:
         return None
     return Grounded(field, values or (words,))
+
+
+def is_price(bound: Constraint, words: str, snapshot: Snapshot) -> bool:
+    """Whether a stated bound is one of the price, beside these words.
+
+    "Toys for kids under 5" and "tent for up to 4" may mean no money. A number without a currency is
+    a price where some of what is found for the words costs so little; a lower bound alone is none.
+    """
+    if bound.explicit:
+        return True
+    if bound.high is None:
+        return False
+    rows = snapshot.lexical.typical(words, _PROBED)
+    allowed = allowed_rows(bound.to_filter(), snapshot.facets)
+    return not len(rows) or float(allowed.mask[rows].mean()) >= _LEAST_WITHIN

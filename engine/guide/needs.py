@@ -5,6 +5,7 @@ Brands and colours are those of the catalog itself; only grammar ("under", "not"
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ _MONEY = r"(?:\s*(?:[$€£¥元]|usd|eur|gbp|dollars?|euros?|pounds?|bucks)(?!\
 
 
 def _number(name: str) -> str:
-    return rf"{_SIGN}(?P<{name}>\d{{1,7}}(?:\.\d{{1,2}})?)"
+    return rf"{_SIGN}(?P<{name}>(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,7}})(?:\.\d{{1,2}})?)"
 
 
 _CUES = {
@@ -30,20 +31,22 @@ _CUES = {
     ): r"(?:under|below|less than|cheaper than|up to|at most|max(?:imum)?(?: of)?|within|<=?)",
     ("low",): r"(?:over|above|more than|at least|min(?:imum)?(?: of)?|>=?)",
 }
+_DENIED = r"(?:(?P<denied>no|not|nothing|never)\s+)?"
+_SAID = r"(?:(?P<said>pric(?:e|ed|es|ing)|costs?|costing|budget)\s+(?:is\s+|of\s+)?)?"
 _CURRENCY = re.compile(r"[$€£¥元]|usd|eur|gbp|dollar|euro|pound|bucks", re.IGNORECASE)
 _ENDS = re.compile(
     r"\s*(?:$|[,;.?!)]|(?:and|or|but|for|with|without|in|not|no|that|which)\b)", re.IGNORECASE
 )
 """What may follow a number that is a price though no currency says so: "under 50 cm" is none."""
-_BOUNDS = {
-    names: re.compile(
-        rf"(?<!\w){cue}\s*"
+_BOUNDS = [
+    re.compile(
+        rf"(?<!\w){_SAID}{_DENIED}{cue}\s*"
         + rf"{_MONEY}\s*(?:and|to|-)\s*".join(map(_number, names))
         + rf"(?P<money>{_MONEY})(?!\w|[.,]\d)",
         re.IGNORECASE,
     )
     for names, cue in _CUES.items()
-}
+]
 _CONNECTED = re.compile(
     r"\s+(?:and|or|with|for|that|which|but|in)\s+|\s+(?=(?:not|no|without|except)\s)|[,;.?!]+(?:\s+|$)",
     re.IGNORECASE,
@@ -73,6 +76,12 @@ class Constraint:
     negated: bool = False
     low: float | None = None
     high: float | None = None
+    explicit: bool = True
+    """Of a price: whether a currency or a word says that it is one. "Under 5" may be an age."""
+    start: int = dataclasses.field(default=0, compare=False)
+    """Where its words, with a "not" before them, begin in the turn …"""
+    stop: int = dataclasses.field(default=0, compare=False)
+    """… and end."""
 
     @property
     def name(self) -> str:
@@ -81,9 +90,11 @@ class Constraint:
 
     def to_filter(self) -> Filter:
         """The filter that it is."""
-        if self.field == "price":
-            return Between("price", self.low, self.high)
-        condition = AnyOf(self.field, self.values)
+        condition: Filter = (
+            Between("price", self.low, self.high)
+            if self.field == "price"
+            else AnyOf(self.field, self.values)
+        )
         return Not(condition) if self.negated else condition
 
 
@@ -137,7 +148,7 @@ def _replaces(later: Constraint, earlier: Constraint) -> bool:
     if later.field != earlier.field:
         return False
     both_wanted = not (later.negated or earlier.negated)
-    return both_wanted or bool(set(later.values) & set(earlier.values))
+    return later.field == "price" or both_wanted or bool(set(later.values) & set(earlier.values))
 
 
 def _one_turn(text: str, facets: Facets) -> tuple[list[Constraint], list[Wish]]:
@@ -148,16 +159,34 @@ def _one_turn(text: str, facets: Facets) -> tuple[list[Constraint], list[Wish]]:
 
 
 def _price(text: str) -> tuple[list[Constraint], str]:
-    """The bounds of the price, and the text without them."""
-    for names, pattern in _BOUNDS.items():
-        match = pattern.search(text)
-        if match and (_CURRENCY.search(match.group()) or _ENDS.match(text, match.end())):
-            bounds = {name: float(match[name]) for name in names}
-            found = Constraint(
-                "price", match.group().strip(), low=bounds.get("low"), high=bounds.get("high")
-            )
-            return [found], f"{text[: match.start()]}, {text[match.end() :]}"
-    return [], text
+    """The bounds of the price, and the text without them, as long as before."""
+    found: list[Constraint] = []
+    for pattern in _BOUNDS:
+        for match in pattern.finditer(text):
+            said = match["said"] or _CURRENCY.search(match.group())
+            if said or _ENDS.match(text, match.end()):
+                start, stop = match.span()
+                found.append(_bound(match, explicit=bool(said)))
+                text = f"{text[:start]},{' ' * (stop - start - 1)}{text[stop:]}"
+                break
+    return found, text
+
+
+def _bound(match: re.Match[str], *, explicit: bool) -> Constraint:
+    """What one statement says of the price."""
+    numbers = {
+        name: float(digits.replace(",", ""))
+        for name, digits in match.groupdict().items()
+        if name in {"low", "high"}
+    }
+    low, high = numbers.get("low"), numbers.get("high")
+    denied = match["denied"] is not None
+    if denied and len(numbers) == 1:  # "no more than" is "at most"
+        low, high, denied = high, low, False
+    return Constraint(
+        "price", match.group().strip(), negated=denied, low=low, high=high,
+        explicit=explicit, start=match.start(), stop=match.end(),
+    )  # fmt: skip
 
 
 def _wishes(text: str) -> Iterator[Wish]:
@@ -193,10 +222,11 @@ def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
             if one is None:
                 continue
             refused = _REFUSED_LAST.search(text[:begin])
+            start = begin if refused is None else refused.start()
             if refused is not None:
                 one = replace(one, words=f"not {one.words}", negated=True)
-            found.append((begin, one))
-            taken.append((begin if refused is None else refused.start(), end))
+            found.append((begin, replace(one, start=start, stop=end)))
+            taken.append((start, end))
     for begin, end in sorted(taken, reverse=True):
         text = f"{text[:begin]} {text[end:]}"
     return [one for _, one in sorted(found, key=lambda pair: pair[0])], text

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.numbers import plain_number
 from engine.types import AttributeValue, Product
 
 MOST_CHARS = 600
@@ -60,9 +61,9 @@ def _fields(product: Product) -> Iterator[Piece]:
     if product.category:
         yield Piece(f"category: {' > '.join(product.category)}", "category")
     if product.price is not None:
-        yield Piece(f"price: {product.price:g} {product.currency}".strip(), "price")
+        yield Piece(f"price: {plain_number(product.price)} {product.currency}".strip(), "price")
     if product.rating is not None:
-        yield Piece(f"rating: {product.rating:g} of 5", "rating")
+        yield Piece(f"rating: {plain_number(product.rating)}", "rating")
     if product.in_stock is not None:
         yield Piece(f"in stock: {'yes' if product.in_stock else 'no'}", "in_stock")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from engine.numbers import number_range
 from engine.types import And, AnyOf, Between, Filter, Not, Or
 
 _MOST_CLAUSES = 8  # of a filter that are tried
@@ -73,7 +74,7 @@ def wording(condition: Filter) -> str:
         case AnyOf(name, values):
             said = " or ".join(f"{name}={_said(value)}" for value in values)
         case Between(name, low, high):
-            said = f"{name}={_bound(low)}..{_bound(high)}"
+            said = f"{name}={number_range(low, high)}"
         case Not(AnyOf(name, values)):
             said = " and ".join(f"{name}!={_said(value)}" for value in values)
         case Not(clause):
@@ -83,10 +84,6 @@ def wording(condition: Filter) -> str:
         case Or(clauses):
             said = " or ".join(map(wording, clauses))
     return said
-
-
-def _bound(number: float | None) -> str:
-    return "" if number is None else f"{number:g}"
 
 
 def _said(value: str | bool) -> str:

@@ -11,9 +11,10 @@ from threading import Lock
 import numpy as np
 from cachetools import LRUCache, cached
 
-from engine.guide.grounding import Grounded, ground
+from engine.guide.grounding import Grounded, ground, is_price
 from engine.guide.needs import Constraint, read_needs
 from engine.guide.spans import Span, SpanTagger, shipped_tagger
+from engine.numbers import number_range
 from engine.retrieval.phrases import words_of
 from engine.retrieval.shelves import Shelf
 from engine.snapshot import Snapshot
@@ -40,8 +41,9 @@ class Statement:
     """price, brand, color, category, or an attribute by its name."""
     words: str
     start: int
-    """Where in the query as understood they begin; -1 where they do not stand there as such."""
+    """Where in the query as understood they begin …"""
     stop: int
+    """… and end."""
     value: str
     """As a filter expression has it: `50`, `10..50`, `Nike`."""
     negated: bool
@@ -73,7 +75,9 @@ class QueryReader:
         """What the query states, in the order of its words; nothing is applied."""
         snapshot = self._snapshot
         needs = read_needs([text], snapshot.facets)
-        found = [_of_constraint(text, one, self._confidence(one)) for one in needs.constraints]
+        found = [
+            _of_constraint(text, one, self._confidence(text, one)) for one in needs.constraints
+        ]
         shelves = _shelves(text, snapshot.shelves.called, len(snapshot))
         found += [one for one in shelves if not any(map(one.meets, found))]
         spans = self._tagger.tag(text)
@@ -104,13 +108,15 @@ class QueryReader:
             negated=False, confidence=round(confidence, 3), condition=found.condition,
         )  # fmt: skip
 
-    def _confidence(self, constraint: Constraint) -> float:
+    def _confidence(self, text: str, constraint: Constraint) -> float:
         """How sure it is that the field is meant, and that the catalog can tell.
 
-        A price is as sure as the share of products that have one; a brand or colour: see `_share`.
+        A price is as sure as the share of products that have one, half as sure where it may be
+        something else; a brand or colour: see `_share`.
         """
         if constraint.field == "price":
-            return self._priced
+            beside = f"{text[: constraint.start]} {text[constraint.stop :]}"
+            return self._priced / (1 if is_price(constraint, beside, self._snapshot) else 2)
         return self._share(constraint.field, constraint.name, constraint.values)
 
     @cached_property
@@ -151,20 +157,15 @@ def without(text: str, statements: list[Statement]) -> str:
     """The query without the words of these statements; as it is where none would be left."""
     left = text
     for one in sorted(statements, key=lambda one: -one.start):
-        if one.start >= 0:
-            left = f"{left[: one.start]} {left[one.stop :]}"
+        left = f"{left[: one.start]} {left[one.stop :]}"
     return " ".join(left.split()) if words_of(left) else text
 
 
 def _of_constraint(text: str, constraint: Constraint, confidence: float) -> Statement:
-    name = constraint.name
-    start = text.casefold().find(name.casefold())
-    stop = start + len(name) if start >= 0 else -1
-    if constraint.negated and start >= 0 and (refusal := _REFUSAL.search(text[:start])):
-        start = refusal.start()
+    start, stop = constraint.start, constraint.stop
     return Statement(
         field=constraint.field,
-        words=text[start:stop] if start >= 0 else constraint.words,
+        words=text[start:stop],
         start=start,
         stop=stop,
         value=_value(constraint),
@@ -178,18 +179,16 @@ def _value(constraint: Constraint) -> str:
     """The bounds or the value as a filter expression has them."""
     if constraint.field != "price":
         return constraint.name
-    low, high = ("" if one is None else f"{one:g}" for one in (constraint.low, constraint.high))
-    return f"{low}..{high}"
+    return number_range(constraint.low, constraint.high)
 
 
 def _shelves(
     text: str, called: Callable[[Sequence[str]], Mapping[str, Sequence[Shelf]]], size: int
 ) -> list[Statement]:
     """Shelves that the words name whole. A shelf of all products says nothing."""
-    folded = text.casefold()
-    words = folded.split()
+    words = list(re.finditer(r"\S+", text))
     parts = [
-        (at, length, " ".join(words[at : at + length]))
+        (at, length, " ".join(word[0].casefold() for word in words[at : at + length]))
         for length in range(min(_LONGEST, len(words)), 0, -1)
         for at in range(len(words) - length + 1)
     ]
@@ -201,12 +200,12 @@ def _shelves(
         meant = [one for one in known.get(name, ()) if one.products < size]
         if meant and not places & taken:
             taken |= places
-            start = len(" ".join(words[:at])) + (at > 0)
+            start, stop = words[at].start(), words[at + length - 1].end()
             best = meant[0]
             share = best.products / sum(one.products for one in meant)
             found.append(
                 Statement(
-                    "category", text[start : start + len(name)], start, start + len(name),
+                    "category", text[start:stop], start, stop,
                     best.title, negated=False, confidence=round(share / 2, 3),
                     condition=AnyOf("category", (best.title,)),
                 )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.guide.needs import Constraint, Needs, Wish, read_needs
 from engine.retrieval.facets import Facets
-from engine.types import Product
+from engine.types import Between, Not, Product
 from tests.parts import facets_of
 
 PRODUCTS = (
@@ -45,10 +45,70 @@ def price_of(needs: Needs) -> tuple[float | None, float | None] | None:
         ("under the sea", None),
         ("drill 50", None),
         ("toys for over 3 years", None),
+        ("lamp no more than $30", (None, 30)),
+        ("headphones not over $50", (None, 50)),
+        ("gifts, nothing over $30", (None, 30)),
+        ("never above 30 dollars", (None, 30)),
+        ("lamp no less than $40", (40, None)),
+        ("not under 40 euros", (40, None)),
+        ("laptop under $1,000", (None, 1_000)),
+        ("laptop under $1,234,567.89", (None, 1_234_567.89)),
+        ("lamp between 1,000 and 2,000 dollars", (1_000, 2_000)),
+        ("laptop under 1,00", None),
+        ("box over 50 cm under $20", (None, 20)),
+        ("tv under 50 inch under 400", (None, 400)),
     ],
 )
 def test_prices(facets: Facets, text: str, bounds: tuple[float, float] | None) -> None:
     assert price_of(read_needs([text], facets)) == bounds
+
+
+def test_two_bounds_both_hold(facets: Facets) -> None:
+    low, high = sorted(
+        read_needs(["lamp over $20 but under $40"], facets).constraints, key=lambda one: one.start
+    )
+    assert (low.low, low.high, high.low, high.high) == (20, None, None, 40)
+
+
+def test_a_range_that_is_denied_is_left_out(facets: Facets) -> None:
+    (price,) = read_needs(["lamp not between $20 and $40"], facets).constraints
+    assert price.to_filter() == Not(Between("price", 20, 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "explicit"),
+    [
+        ("toys for kids under 5", False),
+        ("tent for up to 4", False),
+        ("toys under $5", True),
+        ("toys priced under 5", True),
+        ("shoes that cost no more than 50", True),
+        ("budget of at most 50", True),
+    ],
+)
+def test_a_currency_or_a_word_says_that_a_number_is_a_price(
+    facets: Facets, text: str, *, explicit: bool
+) -> None:
+    (price,) = read_needs([text], facets).constraints
+    assert (price.field, price.explicit) == ("price", explicit)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("weiße Tasse under $20, not black", ["under $20", "not black"]),
+        ("blackout curtain not black", ["not black"]),
+        ("a lamp no more than $1,000 in black", ["no more than $1,000", "black"]),
+    ],
+)
+def test_what_is_stated_stands_where_it_says(facets: Facets, text: str, places: list[str]) -> None:
+    constraints = read_needs([text], facets).constraints
+    assert [text[one.start : one.stop] for one in constraints] == places
+
+
+def test_a_later_price_holds_instead_of_all_before(facets: Facets) -> None:
+    needs = read_needs(["lamp not between $20 and $40", "rather under $15"], facets)
+    assert [(one.high, one.negated) for one in needs.constraints] == [(15, False)]
 
 
 def test_a_need_is_read_whole(facets: Facets) -> None:
