@@ -7,6 +7,7 @@ the catalog.
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.error
@@ -29,6 +30,11 @@ _SUPPORTED = 0.6  # share of a sentence's words that one product's statements an
 _DENIES = re.compile(r"\b(?:not|no|never|none|cannot|without|neither)\b|n't\b", re.IGNORECASE)
 _REPLIES = {"yes", "no"}
 _MOST_BYTES = 1_000_000
+_FAILURES = (
+    OSError, http.client.HTTPException,  # no answer
+    ValueError, RecursionError,  # none in JSON
+    KeyError, IndexError, TypeError,  # of another shape
+)  # fmt: skip
 
 Sources = Sequence[tuple[str, Sequence[str]]]
 """By product, its name and the statements of the catalog that an answer rests on."""
@@ -62,7 +68,7 @@ class Phraser:
             return None
         try:
             text = self._complete(found.question, sources)
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except _FAILURES as error:
             log.warning("answer not phrased", kind=type(error).__name__, error=str(error))
             return None
         sentences = [one.strip() for one in _SENTENCE.split(text) if one.strip()]

@@ -95,6 +95,10 @@ def problem_response(
     return Response(json.dumps(body), kind.status, headers, MEDIA_TYPE)
 
 
+_PARAMETERS: Final = {"query": "q", "filters": "filter", "facets": "facet"}
+"""What a part of a request is called in an address, where that differs."""
+
+
 def _part(error: Mapping[str, Any]) -> dict[str, str]:
     """One of pydantic's errors, with its place as RFC 9457 writes it."""
     detail = str(error["msg"]).removeprefix("Value error, ")
@@ -118,17 +122,17 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     )
 
 
-async def _invalid_query(request: Request, error: Exception) -> Response:
-    part = {"parameter": "q"} if request.method == "GET" else {"pointer": "#/query"}
+async def _unusable(request: Request, error: Exception) -> Response:
+    """Words, filters or facets that the engine refuses, with their place in the request."""
+    if not isinstance(error, QueryError | FilterError):
+        raise error
+    kind = INVALID_QUERY if isinstance(error, QueryError) else INVALID_FILTER
+    if request.method == "GET":
+        place = {"parameter": _PARAMETERS.get(error.part, error.part)}
+    else:
+        place = {"pointer": f"#/{error.part}"}
     return problem_response(
-        request.scope, INVALID_QUERY, str(error), errors=[{"detail": str(error), **part}]
-    )
-
-
-async def _invalid_filter(request: Request, error: Exception) -> Response:
-    part = {"parameter": "filter"} if request.method == "GET" else {"pointer": "#/filters"}
-    return problem_response(
-        request.scope, INVALID_FILTER, str(error), errors=[{"detail": str(error), **part}]
+        request.scope, kind, str(error), errors=[{"detail": str(error), **place}]
     )
 
 
@@ -175,8 +179,8 @@ def _allowed(request: Request) -> str:
 def install(app: FastAPI) -> None:
     """Answer every error of the app with problem details."""
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(QueryError, _invalid_query)
-    app.add_exception_handler(FilterError, _invalid_filter)
+    app.add_exception_handler(QueryError, _unusable)
+    app.add_exception_handler(FilterError, _unusable)
     app.add_exception_handler(StageUnavailableError, _stage_unavailable)
     app.add_exception_handler(ProductNotFoundError, _product_not_found)
     app.add_exception_handler(NotReadyError, _not_ready)

@@ -264,7 +264,9 @@ class SearchResponse(NavigationBody):
     model_config = ConfigDict(extra="forbid")
 
     query: str = Field(description="The query as it was understood.")
-    query_id: str = Field(description="Name this answer by it when sending feedback.")
+    query_id: str = Field(
+        description="Of this answer alone: to name it in the shop's own records of clicks."
+    )
     snapshot_id: str = Field(description="The catalog snapshot that was searched.")
     stage: Stage = Field(description="The stage whose ranking this is.")
     degraded: bool = Field(description="True where a stage was left out to answer in time.")

@@ -16,7 +16,7 @@ from engine.guide.reasons import Reason
 from engine.guide.recommend import Recommendation
 from engine.types import Product
 
-MAX_ID_CHARS = 500
+MAX_ID_CHARS = 512
 
 
 class EventBody(BaseModel):

@@ -39,9 +39,19 @@ class RejectedRowError(CatalogError):
 class QueryError(DaogouError):
     """The words of a query cannot be searched."""
 
+    def __init__(self, message: str, *, part: str = "query") -> None:
+        super().__init__(message)
+        self.part = part
+        """Of the request: `query`, `question`, `before`, `history`, `k`."""
+
 
 class FilterError(DaogouError):
     """A filter names an unknown field or carries an ill-typed value."""
+
+    def __init__(self, message: str, *, part: str = "filters") -> None:
+        super().__init__(message)
+        self.part = part
+        """Of the request: `filters` or `facets`."""
 
 
 class ModelError(DaogouError):

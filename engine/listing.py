@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import places_in, union
+from engine.errors import FilterError
 from engine.retrieval.counts import count
 from engine.retrieval.facets import Facets
 from engine.retrieval.matching import Matches
@@ -111,11 +112,18 @@ class Lister:
         )
 
     def _fields(self, asked: Sequence[str], ranked: Rows) -> Sequence[str]:
-        """The fields to be counted, by the best products where they are not named."""
-        if TELLING not in asked:
-            return asked
+        """The fields to be counted, by the best products where they are not named.
+
+        Raises:
+            FilterError: no product has one.
+        """
         named = [name for name in asked if name != TELLING]
-        known = {self._facets.field(name) for name in named}
+        try:
+            known = {self._facets.field(name) for name in named}
+        except FilterError as error:
+            raise FilterError(str(error), part="facets") from error
+        if TELLING not in asked:
+            return named
         telling = telling_fields(self._fetch(ranked[:_READ]))
         return [*named, *(name for name in telling if self._facets.field(name) not in known)]
 

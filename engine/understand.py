@@ -31,18 +31,19 @@ def clean(text: str) -> str:
     return " ".join("".join(map(_kept, unicodedata.normalize("NFKC", text))).split())
 
 
-def understand(text: str, products: ProductStore, *, max_chars: int) -> Query:
-    """The query a shopper's words stand for.
+def understand(text: str, products: ProductStore, *, max_chars: int, part: str = "query") -> Query:
+    """The query a shopper's words stand for; `part` is what an error calls them.
 
     Raises:
         QueryError: nothing to search for, or longer than `max_chars`.
     """
     if len(text) > max_chars:
         raise QueryError(
-            f"the query has {len(text):,} characters, at most {max_chars:,} are searched. "
-            "Shorten it, or raise DAOGOU_MAX_QUERY_CHARS"
+            f"the {part} has {len(text):,} characters, at most {max_chars:,} are searched. "
+            "Shorten it, or raise DAOGOU_MAX_QUERY_CHARS",
+            part=part,
         )
     cleaned = clean(text)
     if not cleaned:
-        raise QueryError("the query is empty. Say what you are looking for")
+        raise QueryError(f"the {part} is empty. Say what you are looking for", part=part)
     return Query(cleaned, text, tuple(products.rows_printed(cleaned)))

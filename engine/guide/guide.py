@@ -86,7 +86,8 @@ class ShoppingGuide(SearchEngine):
     @cached_property
     def navigator(self) -> Navigator:
         """Reads and spells queries by the snapshot."""
-        return Navigator(self.snapshot, self.settings.max_query_chars)
+        settings = self.settings
+        return Navigator(self.snapshot, settings.max_query_chars, keep=settings.cache > 0)
 
     def navigate(
         self,
@@ -220,16 +221,14 @@ class ShoppingGuide(SearchEngine):
             FilterError: unknown field or ill-typed value.
             ProductNotFoundError: the snapshot has no product of a named id.
         """
-        limit = self.settings.max_query_chars
         if len(before) > MOST_TURNS or len(products) > MOST_PRODUCTS:
             raise QueryError(
                 f"{len(before)} turns and {len(products)} products: "
-                f"at most {MOST_TURNS} and {MOST_PRODUCTS} are read. Send the last ones"
+                f"at most {MOST_TURNS} and {MOST_PRODUCTS} are read. Send the last ones",
+                part="before" if len(before) > MOST_TURNS else "products",
             )
-        *before, question = (
-            understand(turn, self.snapshot.products, max_chars=limit).text
-            for turn in (*before, question)
-        )
+        before = [self._read(turn, "before") for turn in before]
+        question = self._read(question, "question")
         if products:
             named = [self.product(one) for one in dict.fromkeys(products)]
             answers = tuple(
@@ -314,6 +313,11 @@ class ShoppingGuide(SearchEngine):
             raise ProductNotFoundError(f"no product has the id {product_id!r}")
         return row
 
+    def _read(self, turn: str, part: str) -> str:
+        """What was said, cleaned."""
+        limit = self.settings.max_query_chars
+        return understand(turn, self.snapshot.products, max_chars=limit, part=part).text
+
     def _fetch(self, rows: Rows) -> list[Product]:
         return self.snapshot.products.fetch(np.asarray(rows, dtype=np.int64))
 
@@ -323,5 +327,6 @@ def _check_explained(products: int) -> None:
     if products > MOST_EXPLAINED:
         raise QueryError(
             f"{products} products are too many to explain: at most {MOST_EXPLAINED} at once. "
-            f"Ask for pages of k={MOST_EXPLAINED}"
+            f"Ask for pages of k={MOST_EXPLAINED}",
+            part="k",
         )

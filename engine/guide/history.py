@@ -58,10 +58,14 @@ class Event:
             QueryError: a quantity that is not positive, a rating outside of 1 to 5 or missing.
         """
         if not (math.isfinite(self.quantity) and self.quantity > 0):
-            raise QueryError(f"the quantity of {self.product_id!r} must be positive")
+            raise QueryError(
+                f"the quantity of {self.product_id!r} must be positive", part="history"
+            )
         rated = self.deed is Deed.RATING
         if rated and (self.rating is None or not 1 <= self.rating <= 5):
-            raise QueryError(f"the rating of {self.product_id!r} must lie between 1 and 5")
+            raise QueryError(
+                f"the rating of {self.product_id!r} must lie between 1 and 5", part="history"
+            )
 
     @property
     def liking(self) -> float:
@@ -106,7 +110,9 @@ def make_history(events: Sequence[Event], items: Sequence[int], now: datetime) -
         QueryError: more events than `MOST_EVENTS`.
     """
     if len(events) > MOST_EVENTS:
-        raise QueryError(f"a history has at most {MOST_EVENTS:,} events: send the latest")
+        raise QueryError(
+            f"a history has at most {MOST_EVENTS:,} events: send the latest", part="history"
+        )
     days = [max(0.0, (_aware(now) - _aware(event.at or now)).total_seconds() / 86_400)
             for event in events]  # fmt: skip
     keys = [(-age, event.order_id) for age, event in zip(days, events, strict=True)]

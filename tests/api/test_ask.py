@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -119,6 +120,33 @@ def test_an_answer_is_phrased_from_the_evidence_alone(phrasing: TestClient) -> N
     sent = StandIn.asked[0]["messages"][1]["content"]
     assert "Light and quick." in sent
     assert "is it light?" in sent
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"garbage not http\r\n\r\n", b"", b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 100_000],
+    ids=["garbage", "nothing", "nested"],
+)
+def test_an_endpoint_that_says_nothing_of_use_costs_the_phrasing_only(
+    engine: FakeEngine, said: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        settings = load_settings(llm_url=url, llm_timeout_ms=2_000)
+        with TestClient(create_app(lambda: engine, settings)) as client:
+            wait_until_ready(client)
+            answered = client.post("/v1/ask", json=ASKED)
+        thread.join()
+    assert (answered.status_code, answered.json()["phrased"]) == (200, None)
 
 
 def test_what_nothing_supports_is_not_shown(phrasing: TestClient) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -61,6 +64,32 @@ def test_the_script_never_writes_markup() -> None:
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
     assert not re.search(r"https?://", script)
+
+
+GIVEN_UP = [
+    ({}, ["price=..4"], {}, True),
+    ({"brand": ["Fern"], "color": ["Nope"]}, ["color=Nope"], {"brand": ["Fern"]}, False),
+    ({"brand": ["Fern", "Oak and Sons"]}, ["brand=Fern or brand=Oak and Sons"], {}, False),
+    ({"brand": ["Fern"], "color": ["Red"]}, ["brand=Fern and color=Red"], {}, False),
+    ({"brand": ["Fern"]}, ["brand=Fern", "color!=black"], {}, True),
+]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the page's script")
+@pytest.mark.parametrize(("chosen", "given_up", "left", "as_typed"), GIVEN_UP)
+def test_what_is_given_up_is_dropped_and_nothing_else(
+    chosen: dict[str, list[str]], given_up: list[str], left: dict[str, list[str]], *, as_typed: bool
+) -> None:
+    script = (WEB / "assets" / "app.js").read_text(encoding="utf-8")
+    function = re.search(r"^function giveUp.*?^}", script, re.MULTILINE | re.DOTALL)
+    assert function is not None
+    run = (
+        f"const state = {{filters: {json.dumps(chosen)}, asTyped: false}};{function[0]}"
+        f"giveUp({json.dumps(given_up)});console.log(JSON.stringify(state))"
+    )
+    done = subprocess.run(["node", "-e", run], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == {"filters": left, "asTyped": as_typed}
 
 
 def test_every_field_has_a_label(elements: list[tuple[str, dict[str, str | None]]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -63,3 +64,43 @@ def test_every_product_can_be_fetched(shop: TestClient) -> None:
 @pytest.mark.parametrize("query", ODD_QUERIES, ids=lambda query: ascii(query)[:40])
 def test_odd_queries_are_answered(shop: TestClient, query: str) -> None:
     assert shop.get("/v1/search", params={"q": query}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "parameter"),
+    [
+        ("/v1/search?q=%20", "q"),
+        ("/v1/search?q=shoes&filter=nothing%3Dx", "filter"),
+        ("/v1/search?q=shoes&facet=nothing", "facet"),
+        ("/v1/search?q=shoes&explain=true&k=50", "k"),
+    ],
+)
+def test_what_the_engine_refuses_has_its_place_in_the_address(
+    shop: TestClient, address: str, parameter: str
+) -> None:
+    response = shop.get(address)
+
+    assert response.status_code == 422
+    assert [part["parameter"] for part in response.json()["errors"]] == [parameter]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("search", {"query": " "}, "#/query"),
+        ("search", {"query": "shoes", "filters": {"nothing": "x"}}, "#/filters"),
+        ("search", {"query": "shoes", "facets": ["nothing"]}, "#/facets"),
+        ("search", {"query": "shoes", "explain": True, "k": 50}, "#/k"),
+        ("ask", {"question": " "}, "#/question"),
+        ("ask", {"question": "is it red?", "before": [" "]}, "#/before"),
+        ("recommend", {"history": [{"product_id": "1", "event": "rating"}]}, "#/history"),
+        ("recommend", {"history": [], "explain": True, "k": 50}, "#/k"),
+    ],
+)
+def test_what_the_engine_refuses_has_its_place_in_the_body(
+    shop: TestClient, path: str, body: dict[str, Any], pointer: str
+) -> None:
+    response = shop.post(f"/v1/{path}", json=body)
+
+    assert response.status_code == 422
+    assert [part["pointer"] for part in response.json()["errors"]] == [pointer]
