@@ -29,6 +29,7 @@ class QueryVectors:
         Without `keep`, only what is under way is held.
         """
         self._encoder = encoder
+        self._keep_on = keep
         self._kept: LRUCache[str, _Vector] = LRUCache(_KEPT if keep else _UNDER_WAY)
         self._lock = Lock()
 
@@ -41,11 +42,13 @@ class QueryVectors:
         if vector is None:
             vector = _Vector(lambda: self._encoder().encode_queries([text]))
             self._keep(text, vector)
+        found = None
         try:
-            return vector.get()[None, :]
-        except BaseException:
-            self._forget(text)  # it would fail again
-            raise
+            found = vector.get()[None, :]
+        finally:
+            if found is None or not self._keep_on:  # what failed would fail again
+                self._forget(text)
+        return found
 
     def begin(self, text: str) -> None:
         """Begin what `of` will be asked for, where it is not known and the encoder can."""

@@ -49,7 +49,8 @@ class SearchEngine:
         self.snapshot = snapshot
         self.settings = settings
         self.ranker = CandidateRanker(snapshot, settings)
-        self._matcher = Matcher(snapshot.lexical, snapshot.dense)
+        keep = settings.cache > 0
+        self._matcher = Matcher(snapshot.lexical, snapshot.dense, keep=keep)
         self._lister = Lister(
             snapshot.facets,
             snapshot.id_rank,
@@ -57,7 +58,7 @@ class SearchEngine:
             snapshot.products.fetch,
         )
         self._cache = AnswerCache(settings.cache)
-        self._vectors = QueryVectors(lambda: snapshot.encoder, keep=settings.cache > 0)
+        self._vectors = QueryVectors(lambda: snapshot.encoder, keep=keep)
         self._finder = CandidateFinder(
             snapshot, settings, self.ranker, self._vectors, self._matcher
         )

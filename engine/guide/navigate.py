@@ -76,13 +76,15 @@ _UNREAD: tuple[Correction | None, Sequence[Statement]] = (None, ())
 class Navigator:
     """Reads queries by one snapshot. Safe to use from many threads."""
 
-    def __init__(self, snapshot: Snapshot, max_chars: int) -> None:
+    def __init__(self, snapshot: Snapshot, max_chars: int, *, keep: bool = True) -> None:
+        """Prepare; without `keep`, no query is remembered, single words and names are."""
         self._snapshot = snapshot
         self._max_chars = max_chars
+        kept = _KEPT if keep else 0
         self._reader = QueryReader(snapshot)
         # A page turned, sorted or filtered is of the same words, and words come again and again.
-        self._read = cached(LRUCache(_KEPT), lock=Lock())(self._read_anew)
-        self._related = cached(LRUCache(_KEPT), lock=Lock())(self._find_related)
+        self._read = cached(LRUCache(kept), lock=Lock())(self._read_anew)
+        self._related = cached(LRUCache(kept), lock=Lock())(self._find_related)
         self._known = cached(LRUCache(_KNOWN_WORDS), lock=Lock())(snapshot.lexical.finds)
 
     @cached_property

@@ -41,9 +41,13 @@ class Matches(NamedTuple):
 class Matcher:
     """Finds what queries match in one snapshot. Safe to use from many threads."""
 
-    def __init__(self, lexical: LexicalRetriever, dense: DenseRetriever) -> None:
+    def __init__(
+        self, lexical: LexicalRetriever, dense: DenseRetriever, *, keep: bool = True
+    ) -> None:
+        """Prepare; without `keep`, nothing is remembered of a query."""
         self._lexical = lexical
         self._dense = dense
+        self._keep = keep
         self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
         self._lock = Lock()
 
@@ -77,8 +81,9 @@ class Matcher:
                 )
                 keyword = collected.products
             known = self._find(_said(keyword), vector, nearest or Ranking.empty())
-            with self._lock:
-                self._known[text] = known
+            if self._keep:
+                with self._lock:
+                    self._known[text] = known
         return known
 
     def _find(self, said: Ranking, vector: NDArray[np.float32], nearest: Ranking) -> Matches:

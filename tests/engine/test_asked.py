@@ -74,17 +74,27 @@ def test_many_at_once_are_neither_looked_up_nor_kept() -> None:
 
 def test_what_is_kept_is_bounded_and_long_texts_are_not() -> None:
     encoder = EagerFake()
-    vectors = QueryVectors(lambda: encoder, keep=False)
-    for number in range(70):
+    vectors = QueryVectors(lambda: encoder, keep=True)
+    for number in range(2_001):
         vectors.of([f"query {number}"])
-    vectors.of(["query 69"])
+    vectors.of(["query 2000"])
     vectors.of(["query 0"])
     long = "word " * 300
     vectors.begin(long)
     vectors.of([long])
     vectors.of([long])
     assert encoder.begun == []
-    assert encoder.encoded[70:] == ["query 0", long, long]
+    assert encoder.encoded[2_001:] == ["query 0", long, long]
+
+
+def test_nothing_is_kept_where_that_is_not_wanted() -> None:
+    encoder = EagerFake()
+    vectors = QueryVectors(lambda: encoder, keep=False)
+    vectors.begin("red mug")
+    for _ in range(3):
+        vectors.of(["red mug"])
+    assert encoder.begun == ["red mug"]
+    assert encoder.encoded == ["red mug", "red mug"]
 
 
 def test_a_failure_is_not_kept() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from engine.answer import Answer
 from engine.beside import Beside
+from engine.cache import AnswerCache
 from engine.clock import Clock
 from engine.listing import TELLING, View
 from engine.retrieval.filters import allowed_rows, parse_filters
@@ -80,7 +81,8 @@ def test_a_large_catalog_is_searched_alike_and_once(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, asked: dict[str, Any]
 ) -> None:
     """Whatever runs beside and is spared, answers are the same; nothing is looked for twice."""
-    settings = load_settings(cache=0, lexical_depth=3)
+    settings = load_settings(lexical_depth=3)
+    monkeypatch.setattr("engine.search.AnswerCache", lambda _hits: AnswerCache(0))
     small = SearchEngine(snapshot, settings)
     expected = [without_times(small.search(text, k=30, **asked)) for text in QUERIES]
     monkeypatch.setattr("engine.candidates._SMALL", 0)
@@ -117,7 +119,8 @@ def test_what_is_known_is_not_looked_for_again(
 ) -> None:
     monkeypatch.setattr("engine.candidates._SMALL", 0)
     monkeypatch.setattr("engine.candidates._COLLECTED", 3)
-    engine = SearchEngine(snapshot, load_settings(cache=0, lexical_depth=3))
+    monkeypatch.setattr("engine.search.AnswerCache", lambda _hits: AnswerCache(0))
+    engine = SearchEngine(snapshot, load_settings(lexical_depth=3))
     calls: list[tuple[str, int]] = []
     plain = LexicalIndex.search_and_collect
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -9,6 +11,7 @@ from engine.errors import QueryError
 from engine.guide.guide import ShoppingGuide
 from engine.guide.relax import wording
 from engine.retrieval.filters import parse_filters
+from engine.settings import load_settings
 from engine.types import Product
 from indexer.build import IndexOptions, index_catalog
 from tests.shop import PRODUCTS, write_catalog
@@ -90,6 +93,36 @@ def test_where_a_refusal_leaves_nothing_that_is_said(guide: ShoppingGuide) -> No
     assert way.products == guide.navigate("headphones", k=50).result.count
 
 
+def test_no_more_than_a_price_is_up_to_it(guide: ShoppingGuide) -> None:
+    found = guide.navigate("kettle no more than $40")
+
+    (price,) = (one for one in found.navigation.understood if one.field == "price")
+    assert (price.value, price.words, price.applied) == ("..40", "no more than $40", True)
+    assert all(hit.product.price and hit.product.price <= 40 for hit in found.result.hits)
+
+
+@pytest.mark.parametrize("text", ["kettle for up to 4", "kettle for women over 30"])
+def test_a_number_that_may_be_no_price_is_said_and_not_applied(
+    guide: ShoppingGuide, text: str
+) -> None:
+    found = guide.navigate(text)
+
+    (price,) = (one for one in found.navigation.understood if one.field == "price")
+    assert not price.applied
+    assert price.confidence <= 0.5
+    assert found.result.total == guide.navigate(text, read=False).result.total
+
+
+def test_a_refused_word_is_no_part_of_another(guide: ShoppingGuide) -> None:
+    colors = [
+        (one.words, one.start)
+        for one in guide.navigate("blackout kettle not black").navigation.understood
+        if one.field == "color" and one.negated
+    ]
+
+    assert colors == [("not black", 16)]
+
+
 def test_a_price_that_leaves_nothing_is_said_and_not_applied(guide: ShoppingGuide) -> None:
     found = guide.navigate("kettle under $1")
 
@@ -147,3 +180,20 @@ def test_what_is_too_long_is_refused_and_not_kept(guide: ShoppingGuide) -> None:
     with pytest.raises(QueryError):
         guide.navigate("kettle " * 1_000)
     assert len(kept) == before
+
+
+def test_without_a_cache_no_query_is_remembered(guide: ShoppingGuide) -> None:
+    def remembered(guide: ShoppingGuide, street: str) -> bool:
+        guide.navigate(f"jane q doe 12 {street} street kettle")
+        gc.collect()
+        texts = (
+            text
+            for one in gc.get_objects()
+            if not isinstance(one, FrameType)
+            for text in gc.get_referents(one)
+            if isinstance(text, str)
+        )
+        return any(f"12 {street} street" in text for text in texts)
+
+    assert not remembered(ShoppingGuide(guide.snapshot, load_settings(cache=0)), "elm")
+    assert remembered(guide, "oak")
