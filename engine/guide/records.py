@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ ONLINE_RETAIL: Mapping[str, str] = {
 }
 """UCI Online Retail's columns (Chen, Sain and Guo 2012), and what they are called here."""
 
+_DATES = ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y")
+"""Beside ISO 8601: as that table has them."""
+_DEEDS = {str(deed) for deed in Deed}
+
 
 def events_of(path: Path, user: str) -> list[Event]:
     """What one shopper did, by a CSV, TSV or Parquet table; nothing where the table lacks them.
 
-    Lines whose quantity is negative are returns.
+    Lines whose quantity is negative are returns; other events than a `Deed` ("view") are left out.
 
     Raises:
         CatalogError: the file cannot be read, lacks a column, or a cell cannot be used.
@@ -55,12 +60,13 @@ def events_of(path: Path, user: str) -> list[Event]:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise CatalogError(f"{path} has no column {', '.join(missing)}")
-    users = compute.cast(table["user_id"], "string")
-    found = table.filter(compute.equal(users, user)).to_pylist()
+    # A column with gaps was numbers with a fraction to whoever wrote the table.
+    users = compute.replace_substring_regex(compute.cast(table["user_id"], "string"), r"\.0$", "")
+    found = table.filter(compute.equal(users, user.removesuffix(".0"))).to_pylist()
     return [
         _event(path, row)
         for row in found
-        if row["product_id"] is not None and row.get("quantity") != 0
+        if row["product_id"] is not None and row.get("quantity") != 0 and _deed(row) in _DEEDS
     ]
 
 
@@ -71,14 +77,12 @@ def _event(path: Path, row: Mapping[str, Any]) -> Event:
         CatalogError: a cell cannot be used.
     """
     try:
-        quantity = float(row.get("quantity") or 1)
-        name = "return" if quantity < 0 else str(row.get("event") or "purchase").casefold()
         return Event(
             product_id=str(row["product_id"]),
-            deed=Deed(name),
+            deed=Deed(_deed(row)),
             at=_moment(row["timestamp"]),
             order_id=str(row["order_id"] or ""),
-            quantity=abs(quantity),
+            quantity=abs(float(row.get("quantity") or 1)),
             rating=None if row.get("rating") is None else float(row["rating"]),
         )
     except (ValueError, QueryError) as error:
@@ -90,5 +94,21 @@ def _event(path: Path, row: Mapping[str, Any]) -> Event:
 def _moment(value: object) -> datetime | None:
     if value is None:
         return None
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    moment = value if isinstance(value, datetime) else _date(str(value).strip())
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _date(text: str) -> datetime:
+    """The moment a text says; without a time zone where it names none."""
+    for form in _DATES:
+        with suppress(ValueError):
+            return datetime.strptime(text, form)
+    return datetime.fromisoformat(text)
+
+
+def _deed(row: Mapping[str, Any]) -> str:
+    """What a row says was done."""
+    quantity = row.get("quantity")
+    if isinstance(quantity, int | float) and quantity < 0:
+        return Deed.RETURN
+    return str(row.get("event") or Deed.PURCHASE).casefold()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,27 @@ def test_ids_are_texts(tmp_path: Path) -> None:
 
 
 def test_an_event_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path, OURS.replace("return\n", "wish\n"))
-    with pytest.raises(CatalogError, match="order o3, product p1: 'wish'"):
+    path = write(tmp_path, OURS.replace("2026-01-01T10:00:00+02:00", "New Year"))
+    with pytest.raises(CatalogError, match=r"order o2, product p1: .*New Year"):
         events_of(path, "u2")
+
+
+def test_events_that_tell_nothing_here_are_left_out_as_in_training(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("return\n", "view\n"))
+    assert [one.deed for one in events_of(path, "u2")] == [Deed.PURCHASE]
+
+
+@pytest.mark.parametrize("written", ["12/1/2010 8:26", "2010-12-01 08:26:00", "2010-12-01T08:26"])
+def test_a_moment_is_read_as_in_training(tmp_path: Path, written: str) -> None:
+    path = write(tmp_path, OURS.replace("2026-01-01T10:00:00+02:00", written))
+    at = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+    assert at in {one.at for one in events_of(path, "u2")}
+    assert at.replace(tzinfo=None) in set(read_purchases(path)["at"])
+
+
+def test_a_shopper_written_as_a_number_is_the_same_one(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("u2", "17850.0"))
+    assert len(events_of(path, "17850")) == len(events_of(path, "17850.0")) == 2
 
 
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
