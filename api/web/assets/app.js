@@ -137,11 +137,22 @@ function showWays(answer) {
   }
   for (const { given_up: givenUp, products, query } of answer.relaxations) {
     const words = `without ${givenUp.join(" and ")}: ${products.toLocaleString()}`;
-    ways.push(way(words, "", () => (query ? (state.q = query) : (state.filters = {}))));
+    ways.push(way(words, "", () => (query ? (state.q = query) : giveUp(givenUp))));
   }
   for (const query of answer.related.slice(0, 3)) ways.push(way(query, "", () => (state.q = query)));
   at("ways").replaceChildren(...ways);
   at("ways").hidden = !ways.length;
+}
+
+// Drops the filters that are named; what is none of them stands in the words, which then count as typed.
+function giveUp(conditions) {
+  const named = new Map(
+    Object.entries(state.filters).map(([field, values]) => [values.map((one) => `${field}=${one}`).join(" or "), field]),
+  );
+  const parts = conditions.flatMap((one) => (named.has(one) ? [one] : one.split(" and ")));
+  const dropped = parts.map((one) => named.get(one));
+  state.filters = Object.fromEntries(Object.entries(state.filters).filter(([field]) => !dropped.includes(field)));
+  state.asTyped ||= dropped.includes(undefined);
 }
 
 // The fields that part the result best, by values that are not chosen yet.
