@@ -82,8 +82,10 @@ class _Found(NamedTuple):
     """How many rows were asked for: there may be fewer."""
     rows: Rows
     """The best by their codes first."""
+    estimates: Scores
+    """Cosines by those codes: off by 0.01 on average."""
     scores: Scores
-    """Of the first of them."""
+    """Of the first of them, from the stored vectors."""
 
 
 class IvfIndex:
@@ -148,19 +150,28 @@ class IvfIndex:
         codes = probes * len(self._vectors) / self.info.lists
         if allowed is not None and size * _ROW_COST <= codes:
             return [self._ranked(vector, allowed.rows).top(depth) for vector in vectors]
-        limit = min(max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS, size)
+        limit = min(self._fetched(depth), size)
         if allowed is None and len(vectors) == 1:
-            wide = _MOST_ABOVE if then_above else 0
-            return [self._first(vectors[0], limit, read=wide).top(depth)]
-        found = self._nearest(vectors, limit, probes, allowed)
+            known = self._read(vectors[0], limit, read=_MOST_ABOVE if then_above else 0)
+            found = Ranking.sort(known.rows[:limit], known.scores[:limit], self._id_rank)
+            return [found.top(depth)]
         return [
             self._ranked(vector, rows).top(depth)
-            for vector, rows in zip(vectors, found, strict=True)
+            for vector, (rows, _) in zip(
+                vectors, self._nearest(vectors, limit, probes, allowed), strict=True
+            )
         ]
 
     def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
-        """Of the 1,000 nearest products those whose cosine is at least `least`."""
-        ranking = self._first(vector, min(most, _MOST_ABOVE))
+        """Of the 1,000 nearest products those whose cosine is at least `least`.
+
+        Only those of the nearest are exact; the others', which decide little, are read off the
+        codes: each stored vector lies in a page of its own.
+        """
+        count, exact = min(most, _MOST_ABOVE), self._fetched(DEPTH)
+        known = self._read(vector, min(exact, count), read=count)
+        scores = np.concatenate([known.scores[:exact], known.estimates[exact:]])[:count]
+        ranking = Ranking.sort(known.rows[:count], scores, self._id_rank)
         return ranking.top(int((ranking.scores >= least).sum()))
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
@@ -192,35 +203,41 @@ class IvfIndex:
         wider = float(self.info.probes * (len(self._vectors) / allowed) ** (1 / 3))
         return min(math.ceil(wider), self.info.lists)
 
-    def _first(self, vector: NDArray[np.float32], count: int, *, read: int = 0) -> Ranking:
-        """The `count` best rows by their codes, by their exact scores.
+    def _fetched(self, depth: int) -> int:
+        """How many rows are scored exactly where so many are asked for."""
+        return max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS
 
-        At least `read` are read: each thread remembers those of its last query, as `ExactIndex`.
+    def _read(self, vector: NDArray[np.float32], exact: int, *, read: int) -> _Found:
+        """The best rows by their codes, at least `read` and `exact`, so many of them scored.
+
+        Each thread remembers those of its last query, as `ExactIndex`.
         """
-        asked = vector.tobytes()
+        asked, read = vector.tobytes(), max(exact, read)
         known: _Found | None = getattr(self._last, "found", None)
-        if known is None or known.asked != asked or known.read < count:
-            read = max(count, read)
+        if known is None or known.asked != asked or known.read < read:
             most = min(read, len(self._vectors))
-            (rows,) = self._nearest(vector[None, :], most, self.info.probes, None)
-            known = _Found(asked, read, rows, np.empty(0, dtype=np.float32))
-        unscored = known.rows[len(known.scores) : count]
+            ((rows, estimates),) = self._nearest(vector[None, :], most, self.info.probes, None)
+            known = _Found(asked, read, rows, estimates, np.empty(0, dtype=np.float32))
+        unscored = known.rows[len(known.scores) : exact]
         scores = np.concatenate([known.scores, self.score(vector, unscored)])
-        self._last.found = known._replace(scores=scores)
-        return Ranking.sort(known.rows[:count], scores[:count], self._id_rank)
+        known = self._last.found = known._replace(scores=scores)
+        return known
 
     def _nearest(
         self, vectors: Vectors, limit: int, probes: int, allowed: RowSet | None
-    ) -> list[Rows]:
-        """The `limit` best rows of each query by their codes."""
+    ) -> list[tuple[Rows, Scores]]:
+        """The `limit` best rows of each query by their codes, and cosines by these."""
         settings = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]
         if allowed is not None:
             selector = make_selector(allowed)  # kept alive through the search
             settings.sel = selector
         turned = self._rotation.apply(np.ascontiguousarray(vectors, dtype=np.float32))
         use_threads(len(turned))
-        _, found = self._lists.search(turned, limit, params=settings)
-        return [row[row >= 0] for row in found]
+        cosines, found = self._lists.search(turned, limit, params=settings)
+        return [
+            (rows[rows >= 0], scores[rows >= 0])
+            for rows, scores in zip(found, cosines, strict=True)
+        ]
 
     def _ranked(self, vector: NDArray[np.float32], rows: Rows) -> Ranking:
         """These rows by their exact scores."""

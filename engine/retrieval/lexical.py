@@ -50,6 +50,7 @@ _HEAP = 1_000_000_000  # bytes of postings held, at most, before a segment is wr
 _MAX_TERMS = 64
 _PROBED = 0.1  # of what a query takes may be spent on knowing which of its words tell
 _MANY = 100_000  # postings from which that may pay
+_ROUNDED = 1.0001  # more than rounding adds to a sum of scores
 _SPARE = 64  # hits collected beside those asked for: seldom do more tie with the last place
 _FEW = 2_000  # rows that are looked up one by one
 _OFTEN = 5_000  # products that have a term, of which the best are kept
@@ -191,7 +192,8 @@ class LexicalIndex:
         And more than a product without any of them can score.
         """
         held = np.fromiter(terms.values(), np.int64, len(terms))
-        bounds = bounds_of(held, self._searcher.num_docs)
+        best = np.fromiter((self._best.get(term, np.inf) for term in terms), float, len(terms))
+        bounds = np.minimum(bounds_of(held, self._searcher.num_docs), best * _ROUNDED)
         first = essential(held, bounds, self._least(terms, held, depth, share))
         return first, float(bounds[first:].sum())
 

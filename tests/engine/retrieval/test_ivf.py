@@ -96,6 +96,19 @@ def test_above_keeps_what_is_near_enough(
     assert np.isin(right.rows, found.rows).mean() > 0.9
 
 
+def test_cosines_are_exact_of_the_nearest_and_near_enough_of_the_rest(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors
+) -> None:
+    nearest = ivf.DEPTH * index.info.fetched
+    for query in queries[:20]:
+        found = index.above(query, -1.0, 1_000)
+        cosines = exact.score(query, found.rows)
+        assert len(found) > nearest
+        assert (found.scores == cosines).sum() >= nearest
+        assert np.abs(found.scores - cosines).mean() < 0.03  # 64 dimensions; 0.01 of 384
+        assert (found.scores[: nearest // 2] == cosines[: nearest // 2]).mean() > 0.9
+
+
 def test_what_was_read_for_one_question_answers_the_next_the_same(
     index: IvfIndex, queries: Vectors
 ) -> None:
