@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -111,13 +112,16 @@ def catalog_in(folder: Path) -> Path:
 
 
 def read_texts(path: Path, wanted: int) -> list[str]:
-    """The first `wanted` distinct queries of a file: a text, or id<TAB>text, in each line."""
+    """`wanted` distinct queries of a file: a text, or id<TAB>text, in each line.
+
+    Drawn by chance, the same each time: sorted files begin with queries that all hold numbers.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
     texts = list(dict.fromkeys(line.rpartition("\t")[2].strip() for line in lines))
-    texts = [text for text in texts if text][:wanted]
+    texts = [text for text in texts if text]
     if len(texts) < wanted:
         raise SystemExit(f"{path} holds {len(texts)} distinct queries, {wanted} are needed")
-    return texts
+    return random.Random(0).sample(texts, wanted)
 
 
 def arguments(documentation: str | None) -> argparse.ArgumentParser:
