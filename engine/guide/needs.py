@@ -51,8 +51,9 @@ _CONNECTED = re.compile(
     r"\s+(?:and|or|with|for|that|which|but|in)\s+|\s+(?=(?:not|no|without|except)\s)|[,;.?!]+(?:\s+|$)",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?", re.IGNORECASE)
-_REFUSED_LAST = re.compile(rf"(?:{_REFUSED.pattern})$", re.IGNORECASE)
+_REFUSAL = r"(?<!\w)(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?"
+_REFUSED = re.compile(_REFUSAL, re.IGNORECASE)
+_REFUSED_NEXT = re.compile(f"{_REFUSAL}$", re.IGNORECASE)
 _WORD = re.compile(r"[^\s,;.?!()]+")
 _ASKS = """
 am any are best buy can could do does find get give good have help here i i'd i'm is it keep like
@@ -221,15 +222,20 @@ def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
             one = _value(text[begin:end], facets)
             if one is None:
                 continue
-            refused = _REFUSED_LAST.search(text[:begin])
-            start = begin if refused is None else refused.start()
-            if refused is not None:
+            start = refused_from(text, begin)
+            if start < begin:
                 one = replace(one, words=f"not {one.words}", negated=True)
             found.append((begin, replace(one, start=start, stop=end)))
             taken.append((start, end))
     for begin, end in sorted(taken, reverse=True):
         text = f"{text[:begin]} {text[end:]}"
     return [one for _, one in sorted(found, key=lambda pair: pair[0])], text
+
+
+def refused_from(text: str, begin: int) -> int:
+    """Where the "not" stands that refuses what begins there; `begin` where none does."""
+    refused = _REFUSED_NEXT.search(text[:begin])
+    return begin if refused is None else refused.start()
 
 
 def _value(text: str, facets: Facets) -> Constraint | None:

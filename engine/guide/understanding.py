@@ -12,7 +12,7 @@ import numpy as np
 from cachetools import LRUCache, cached
 
 from engine.guide.grounding import Grounded, ground, is_price
-from engine.guide.needs import Constraint, read_needs
+from engine.guide.needs import Constraint, read_needs, refused_from
 from engine.guide.spans import Span, SpanTagger, shipped_tagger
 from engine.numbers import number_range
 from engine.retrieval.phrases import words_of
@@ -25,9 +25,6 @@ SURE = 0.8
 _FIRM = {"price", "brand"}
 _SEARCHED = {"brand", "color"}
 _SAID = 0.3  # least confidence that is worth saying
-_REFUSAL = re.compile(
-    r"\b(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?$", re.IGNORECASE
-)
 _PROBED = 100  # products with the words that are looked at
 _LONGEST = 4  # words of a shelf's name
 _REMEMBERED = 10_000  # names, what the catalog makes of them: about 0.5 KB each
@@ -89,7 +86,7 @@ class QueryReader:
         """What the spans say that the catalog knows, but for what is refused."""
         for span in spans:
             found = self._ground(span.type, span.text)
-            if found is not None and not _REFUSAL.search(text[: span.start]):
+            if found is not None and refused_from(text, span.start) == span.start:
                 yield self._of_span(span, found)
 
     def _of_span(self, span: Span, found: Grounded) -> Statement:

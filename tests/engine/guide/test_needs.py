@@ -63,6 +63,11 @@ def test_prices(facets: Facets, text: str, bounds: tuple[float, float] | None) -
     assert price_of(read_needs([text], facets)) == bounds
 
 
+@pytest.mark.parametrize("text", ["piano black mug", "volcano black mug", "knot black mug"])
+def test_the_end_of_a_word_refuses_nothing(facets: Facets, text: str) -> None:
+    assert [one.negated for one in read_needs([text], facets).constraints] == [False]
+
+
 def test_two_bounds_both_hold(facets: Facets) -> None:
     low, high = sorted(
         read_needs(["lamp over $20 but under $40"], facets).constraints, key=lambda one: one.start
