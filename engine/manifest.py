@@ -54,6 +54,7 @@ class Manifest(BaseModel):
     source: str
     products: int
     rejected: int
+    """Rows that gave no product in the run of `daogou index` or `daogou apply` that made it."""
     dim: int
     lexical_fingerprint: str
     models: dict[str, ModelEntry]

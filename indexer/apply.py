@@ -85,7 +85,6 @@ def apply_changes(
                 before=before,
                 rejects=rejects,
                 progress=progress or Silent(),
-                rejected=current.manifest.rejected,
             )
 
 

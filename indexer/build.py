@@ -147,7 +147,6 @@ def make_snapshot(
     why: str = "",
     rejects: RejectLog,
     progress: Progress,
-    rejected: int = 0,
 ) -> IndexReport:
     """Publish a snapshot of these products. The store must be held for writing.
 
@@ -158,9 +157,8 @@ def make_snapshot(
         options: models, ranking, threads, the cache and the device count.
         before: what is served, to take over from.
         why: nothing can be taken over, though something is served.
-        rejects: the rows that gave no product.
+        rejects: the rows that gave no product; the manifest counts those of this run alone.
         progress: where to report.
-        rejected: rows that gave none in a run before, to be counted as the catalog's.
 
     Returns:
         What was done.
@@ -180,7 +178,7 @@ def make_snapshot(
         with timed(seconds, "index"):
             dense = making.index(progress)
         with timed(seconds, "publish"):
-            manifest, published = making.publish(source, rejected + rejects.total)
+            manifest, published = making.publish(source, rejects.total)
     return IndexReport(
         snapshot_id=manifest.id,
         folder=published,

@@ -17,7 +17,7 @@ from engine.models.folder import EncoderInfo
 from engine.store import SnapshotStore
 from engine.text import passage
 from indexer.build import IndexOptions, entries_of
-from indexer.carried import Carried
+from indexer.carried import Carried, read_queries
 from indexer.catalog import RejectLog
 from indexer.catalog.entries import Entry, Fresh
 from indexer.checkpoint import Checkpoint
@@ -53,12 +53,14 @@ def plan_index(source: Path, store: Path, options: IndexOptions | None = None) -
     """What `index_catalog` would do with the same arguments.
 
     Raises:
-        CatalogError: the catalog cannot be read, or no product is in it.
+        CatalogError: the catalog or the past queries cannot be read, or no product is in it.
         ModelError: the encoder is missing or damaged, or a GPU was asked for that is not there.
     """
     options = options or IndexOptions()
     require(options.device)
     infos = infos_of(choose_models(options.encoder, options.reranker))
+    if options.past_queries is not None:
+        read_queries(options.past_queries)  # refused as the run would
     encoder, keep = model_entry(infos["encoder"]), reads_kept(infos)
     snapshots = SnapshotStore(store)
     before, why = served_before(snapshots, encoder, tokens=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -40,6 +41,13 @@ CREATE TABLE term (field TEXT, value TEXT, display TEXT, start INTEGER, stop INT
 
 _INSERT_TERM = "INSERT INTO term VALUES (?, ?, ?, ?, ?)"
 
+_YEAR_OR_MONTH = re.compile(r"\d{4}(?:-\d\d)?", re.ASCII)
+_MOMENT = re.compile(
+    r"(?P<day>\d{4}-?\d\d-?\d\d)"
+    r"(?:[T ](?P<time>[\d:.,]+) ?(?P<zone>Z|UTC|GMT|[+-]\d\d(?::?\d\d){0,2})?)?",
+    re.ASCII,
+)
+
 
 def category_terms(category: tuple[str, ...]) -> Iterator[str]:
     """Each level's name, and each path from the top: what a category can be chosen by."""
@@ -64,8 +72,26 @@ def offer_values(offer: Mapping[str, Any]) -> Iterator[tuple[str, AttributeValue
     for name in ("currency", "price", "rating", "rating_count", "in_stock"):
         if (value := offer.get(name)) not in (None, ""):
             yield name, value
-    if created := offer.get("created_at"):
-        yield "created_at", datetime.fromisoformat(created).timestamp()
+    if (created := moment(offer.get("created_at", ""))) is not None:
+        yield "created_at", created.timestamp()
+
+
+@lru_cache(maxsize=16_384)
+def moment(written: str) -> datetime | None:
+    """When a date in ISO 8601 is: a year or a month begins it; without a zone it is in UTC.
+
+    A zone may stand apart or be UTC (`2026-05-12 11:36:24 +0200`). None of what is no date.
+    """
+    if _YEAR_OR_MONTH.fullmatch(written):
+        written = f"{written}-01-01"[:10]
+    found = _MOMENT.fullmatch(written)
+    if found is None:
+        return None
+    zone = "Z" if found["zone"] in {None, "UTC", "GMT"} else found["zone"]
+    try:
+        return datetime.fromisoformat(f"{found['day']}T{found['time'] or '00'}{zone}")
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=16_384)

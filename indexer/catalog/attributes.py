@@ -62,8 +62,10 @@ def flatten(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, Att
     """(name, typed value) of a column; of an object, one for each of its leaves.
 
     Raises:
-        RowFault: a name or value is over-long, or objects are nested too deep.
+        RowFault: a name or value is over-long or no Unicode text, or objects are nested too deep.
     """
+    if not depth:
+        name = _clean_name(name)
     if isinstance(value, dict):
         if depth == _MAX_DEPTH:
             raise _unparsable(f"{name} is nested deeper than {_MAX_DEPTH} levels")
@@ -78,7 +80,10 @@ def flatten(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, Att
 
 @lru_cache(maxsize=4_096)
 def _clean_name(name: str) -> str:
-    return clean_line(name)
+    try:
+        return clean_line(name)
+    except RowFault as fault:
+        raise RowFault(fault.reason, fault.detail, "attributes") from fault
 
 
 def _typed(name: str, value: object) -> AttributeValue:  # noqa: PLR0911 - one a type

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import CatalogError
 from indexer.catalog.fields import FIELDS
-from indexer.catalog.layouts import Layout, matching_layout
+from indexer.catalog.layouts import Layout, find_layout, matching_layout
 from indexer.catalog.rows.table import Table
 
 _KNOWN = frozenset(FIELDS)
@@ -122,6 +122,8 @@ class Columns:
         cure = f"Name it with --map {name}={_closest(name, columns)}"
         if layout := matching_layout(columns):
             cure = f"Read it with --format {layout}"
+            if self._layout.removals:
+                cure = _named(layout)
         return f"has no column for the {name}. {cure}. {there}"
 
 
@@ -138,6 +140,15 @@ def _closest(name: str, columns: tuple[str, ...]) -> str:
     likely += [column for column in by_name if name in column.split("_")]
     likely += difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
     return by_name[likely[0]] if likely else "COLUMN"
+
+
+def _named(layout: str) -> str:
+    """What to do about changes in the layout of a published set."""
+    of = find_layout(layout).columns
+    return (
+        f"Changes are not read in the {layout} layout: name each column that is to be read, "
+        f"--map id={of['id']} --map title={of['title']} and so on"
+    )
 
 
 def _listed(columns: tuple[str, ...]) -> str:

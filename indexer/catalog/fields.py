@@ -6,12 +6,13 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+from engine.retrieval.facet_builder import moment
 from indexer.catalog.markup import clean_line, clean_text
 from indexer.catalog.money import currency_code, parse_number
 from indexer.catalog.rejects import Reason, RowFault
@@ -29,7 +30,7 @@ _OUT_OF_STOCK = frozenset(
     {"false", "f", "no", "n", "0", "0.0", "outofstock", "unavailable", "notavailable", "soldout"}
     | {"discontinued", "preorder", "backorder"}
 )
-_ISO_DATE = re.compile(r"\d{4}(?:-?\d\d(?:-?\d\d(?:[T ]\d\d(?::?\d\d)?\S*(?: ?(?:\S{1,6}))?)?)?)?")
+_ONE_COMMA = re.compile(r"^(\s*[-+]?\d+),(\d+\s*)$")
 # A list as Python or numpy prints it, and pandas writes it to CSV: ['a', "b's"] or ['a' 'b'].
 _PRINTED_ITEM = re.compile(r"""'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)\"""")
 
@@ -40,7 +41,7 @@ def is_absent(value: object) -> bool:
 
 
 def scalar_text(name: str, value: object) -> str:  # noqa: PLR0911 - one a type
-    """One value as text: 12.0 is `12`, a date is ISO 8601.
+    """One value as text: 12.0 is `12`, a date or a time of day is ISO 8601.
 
     Raises:
         RowFault: the value is a list, an object, a boolean or infinite.
@@ -58,9 +59,9 @@ def scalar_text(name: str, value: object) -> str:  # noqa: PLR0911 - one a type
             return f"{value.normalize():f}"
         case bytes():
             return value.decode("utf-8", "surrogateescape")
-        case date():
+        case date() | time():
             return value.isoformat()
-        case UUID():
+        case UUID() | timedelta():
             return str(value)
     raise RowFault(Reason.ILL_TYPED, f"{_shown(value)} is no text", name)
 
@@ -162,8 +163,8 @@ def _written_list(text: str) -> object:
 
 
 def to_rating(value: object) -> float:
-    """The average rating, on whatever scale the shop uses."""
-    number = parse_number(value)
+    """The average rating, on whatever scale the shop uses; its only comma is a decimal one."""
+    number = parse_number(_ONE_COMMA.sub(r"\1.\2", value) if isinstance(value, str) else value)
     if number is None:
         raise RowFault(Reason.UNPARSABLE_RATING, f"{_shown(value)} is no number", "rating")
     return number
@@ -191,11 +192,10 @@ def to_in_stock(value: object) -> bool:
 
 def to_created_at(value: object) -> str:
     """A date in ISO 8601, as given; a year or a month is enough."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    text = value.strip() if isinstance(value, str) else ""
-    if len(text) > 40 or not _ISO_DATE.fullmatch(text):
-        detail = f"{_shown(value)} is no ISO 8601 date, such as 2026-11-24"
+    text = value.isoformat() if isinstance(value, date) else value
+    text = text.strip() if isinstance(text, str) else ""
+    if moment(text) is None:
+        detail = f"{_shown(value)} is no ISO 8601 date: write 2026-11-24 or 2026-11-24T09:30+01:00"
         raise RowFault(Reason.UNPARSABLE_CREATED_AT, detail, "created_at")
     return text
 

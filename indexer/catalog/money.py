@@ -19,18 +19,19 @@ _THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 _UNIT = "|".join(map(re.escape, sorted(_SYMBOLS, key=len, reverse=True))) + "|[A-Z]{3}"
 _PRICE = re.compile(rf"(?P<before>{_UNIT})?\s*(?P<number>[-+]?[\d.,' ]*\d)\s*(?P<after>{_UNIT})?")
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
-_COMMA_GROUPS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_COMMA_DECIMAL = re.compile(r"[-+]?\d+,\d{1,2}")
-_DOT_GROUPS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+|[-+]?\d{1,3}(?:\.\d{3}){2,}")
-_SPACE_GROUPS = re.compile(r"([-+]?\d{1,3}(?:[ ']\d{3})+)([.,]\d{1,2})?")
+_FIRST = r"(?!0)\d{1,3}"  # of the groups of a number
+_COMMA_GROUPS = re.compile(rf"[-+]?{_FIRST}(?:,\d{{3}})+(?:\.\d+)?")
+_COMMA_DECIMAL = re.compile(r"[-+]?(?:\d+,\d{1,2}|0,\d+)")
+_DOT_GROUPS = re.compile(rf"[-+]?{_FIRST}(?:(?:\.\d{{3}})+,\d+|(?:\.\d{{3}}){{2,}})")
+_SPACE_GROUPS = re.compile(rf"([-+]?{_FIRST}(?:[ ']\d{{3}})+)([.,]\d{{1,2}})?")
 
 
 def parse_number(value: object) -> float | None:
     """The finite number that a value is or writes; None where it does not.
 
-    A comma is a decimal comma before one or two digits and parts thousands before three; a dot is
-    a decimal point unless it comes more than once or stands before a comma: `1,299.00`, `1.299,00`
-    and `1 299,00` are the same. `1.299` is a little over one.
+    A comma is a decimal comma before one or two digits, and behind a 0, and parts thousands before
+    three; a dot is a decimal point unless it comes more than once or stands before a comma:
+    `1,299.00`, `1.299,00` and `1 299,00` are the same. `1.299` is a little over one, `0,999` less.
     """
     if isinstance(value, bool):
         return None
@@ -83,7 +84,7 @@ def parse_price(value: object) -> tuple[float, str]:
             raise RowFault(Reason.UNPARSABLE_PRICE, f"{value!r} is no price", "price")
         unit = written["before"] or written["after"] or ""
         number, currency = written["number"], currency_code(unit)
-        if unit and currency not in _THREE_DECIMALS and re.fullmatch(r"\d{1,3}\.\d{3}", number):
+        if unit and currency not in _THREE_DECIMALS and re.fullmatch(rf"{_FIRST}\.\d{{3}}", number):
             detail = f"{value!r} may mean {number} or {number.replace('.', '')}: write it plainly"
             raise RowFault(Reason.UNPARSABLE_PRICE, detail, "price")
     amount = parse_number(number)

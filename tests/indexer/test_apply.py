@@ -115,6 +115,34 @@ def test_bad_rows_are_listed_and_the_rest_is_applied(store: Path, tmp_path: Path
     assert SnapshotStore(store).current_id() == before
 
 
+def test_the_manifest_counts_the_rows_that_its_own_run_rejected(
+    store: Path, tmp_path: Path
+) -> None:
+    for price in (1.0, 2.0):
+        changes = written(tmp_path / "c.jsonl", {"id": "x1"}, replace(NEW, price=price))
+        report = apply_changes(changes, store)
+        assert SnapshotStore(store).manifest(report.snapshot_id).rejected == 1
+    apply_changes(written(tmp_path / "c.jsonl", replace(NEW, price=3.0)), store)
+    assert read_manifest(SnapshotStore(store).current()).rejected == 0
+
+
+@pytest.mark.parametrize("title", ["product_title", "product_name,category hierarchy"])
+def test_changes_in_the_layout_of_a_published_set_are_told_what_to_name(
+    store: Path, tmp_path: Path, title: str
+) -> None:
+    table = tmp_path / "changes.csv"
+    table.write_text(f"product_id,{title}\n")
+    name = title.partition(",")[0]
+    with pytest.raises(CatalogError, match=f"--map id=product_id --map title={name}") as caught:
+        apply_changes(table, store)
+    assert "--format" not in str(caught.value)
+    table.write_text(f"product_id,product_title\n{NEW.id},Teapot\n")
+    apply_changes(
+        table, store, IndexOptions(mapping={"id": "product_id", "title": "product_title"})
+    )
+    assert served(store)[-1] == Product(NEW.id, "Teapot")
+
+
 def test_every_byte_of_what_is_served_is_read_once(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,25 @@ def test_a_torn_block_is_encoded_again(meter: Meter, tmp_path: Path) -> None:
     assert SnapshotStore(tmp_path / "store").verify() == []
 
 
+def test_whatever_byte_of_a_block_flips_it_is_whole_or_not_there(tmp_path: Path) -> None:
+    info = read_model_info(SHIPPED_ENCODER, kind="encoder")
+    assert isinstance(info, EncoderInfo)
+    texts, vectors = ["kettle", "mug"], np.eye(2, dtype=np.float16)
+    Checkpoint(tmp_path, info, tokens=False).add(texts, vectors, [])
+    (block,) = (tmp_path / FOLDER).glob("*.npz")
+    whole = block.read_bytes()
+    for place in range(len(whole)):
+        for flipped in (1, 32, 64, 128):  # encrypted, patched, strongly encrypted
+            content = bytearray(whole)
+            content[place] ^= flipped
+            block.write_bytes(content)
+            taken = Checkpoint(tmp_path, info, tokens=False).take(texts)
+            assert len(taken.places) in {0, 2}
+            np.testing.assert_array_equal(
+                taken.vectors, vectors[: len(taken.places)].reshape(taken.vectors.shape)
+            )
+
+
 def test_what_another_model_made_is_not_taken_up(meter: Meter, tmp_path: Path) -> None:
     stop_after(meter, tmp_path, 2)
     info = read_model_info(SHIPPED_ENCODER, kind="encoder")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from engine.errors import CatalogError
 from engine.guide.guide import ShoppingGuide
 from indexer.apply import apply_changes
 from indexer.build import IndexOptions, index_catalog
+from indexer.plan import plan_index
 from tests.shop import write_catalog
 
 
@@ -28,12 +30,15 @@ def test_old_queries_are_suggested_and_outlive_later_runs(tmp_path: Path) -> Non
     assert (found.text, found.weight) == ("tent for the wireless kettle", 20)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", [index_catalog, plan_index], ids=["run", "dry run"])
+def test_a_file_that_is_not_there_is_named(
+    tmp_path: Path, index: Callable[[Path, Path, IndexOptions], object]
+) -> None:
     catalog = write_catalog(tmp_path / "catalog.jsonl")
     options = IndexOptions(past_queries=tmp_path / "none.txt")
 
     with pytest.raises(CatalogError, match=r"none\.txt"):
-        index_catalog(catalog, tmp_path / "store", options)
+        index(catalog, tmp_path / "store", options)
 
 
 @pytest.mark.parametrize("harm", [b"tent for the wireless kettlf\t1\n", b"\xff"])

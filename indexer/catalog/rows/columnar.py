@@ -49,6 +49,8 @@ def _values(column: pyarrow.Array) -> list[Any]:
     kind = column.type
     if pyarrow.types.is_timestamp(kind) and kind.unit == "ns":
         column = column.cast(pyarrow.timestamp("us", kind.tz), safe=False)
+    if pyarrow.types.is_duration(kind) and kind.unit == "ns":  # else a Timedelta, where pandas is
+        column = column.cast(pyarrow.duration("us"), safe=False)
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:

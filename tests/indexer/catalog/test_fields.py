@@ -112,6 +112,31 @@ def test_attributes_keep_their_types(tmp_path: Path) -> None:
     assert isinstance(product.attributes["litres"], float)
 
 
+@pytest.mark.parametrize(
+    ("written", "cleaned"), [("  Wei\nght  (kg) ", "Wei ght (kg)"), ("a&amp;b", "a&b"), (" ", None)]
+)
+def test_names_of_columns_are_cleaned_as_nested_ones_are(
+    tmp_path: Path, written: str, cleaned: str | None
+) -> None:
+    column = read_row(tmp_path, **{written: 5}).attributes
+    assert column == read_row(tmp_path, attributes={written: 5}).attributes
+    assert column == ({cleaned: 5} if cleaned else {})
+
+
+def test_half_a_surrogate_in_a_name_costs_its_row_alone(tmp_path: Path) -> None:
+    assert rejected_row(tmp_path, **{"wei\ud800ght": 5}) == ("bad encoding", "attributes")
+    assert rejected_row(tmp_path, size={"wei\ud800ght": 5}) == ("bad encoding", "attributes")
+
+
+@pytest.mark.parametrize(
+    ("written", "rating"), [("4,333", 4.333), ("4,3333", 4.3333), ("4,5", 4.5), ("1,234.5", 1234.5)]
+)
+def test_the_only_comma_of_a_rating_is_a_decimal_one(
+    tmp_path: Path, written: str, rating: float
+) -> None:
+    assert read_row(tmp_path, rating=written).rating == rating
+
+
 def test_given_attributes_win_over_columns_of_the_same_name(tmp_path: Path) -> None:
     product = read_row(tmp_path, material="steel", attributes='{"material": "brass"}')
     assert product.attributes == {"material": "brass"}
@@ -162,7 +187,13 @@ def test_absent_values_are_empty_fields(tmp_path: Path) -> None:
         ("rating", "good", "unparsable rating"),
         ("rating_count", 4.5, "unparsable rating_count"),
         ("in_stock", "perhaps", "unparsable in_stock"),
+        ("rating", "4,5,6", "unparsable rating"),
         ("created_at", "12/05/2026", "unparsable created_at"),
+        ("created_at", "2026-02-31", "unparsable created_at"),
+        ("created_at", "2026-13", "unparsable created_at"),
+        ("created_at", "2026-11-01T10:00 CET", "unparsable created_at"),
+        ("created_at", "2026-11-01+02:00", "unparsable created_at"),
+        ("created_at", "2026-11-01\ud80010:00", "unparsable created_at"),
         ("attributes", "{broken", "unparsable attributes"),
         ("attributes", [1], "unparsable attributes"),
         ("attributes", json.loads('{"a":' * 9 + "1" + "}" * 9), "unparsable attributes"),
@@ -177,7 +208,9 @@ def test_rejected_values_name_reason_and_field(
 
 
 @pytest.mark.parametrize(
-    "written", ["2026", "2026-05", "2026-05-12", "20260512", "2026-05-12 11:36:24.5+02:00"]
-)
+    "written",
+    ["2026", "2026-05", "2026-05-12", "20260512", "2026-05-12T11", "2026-05-12T11:36:24Z",
+     "2026-05-12 11:36:24.5+02:00", "2026-05-12 11:36:24 -0500", "2026-05-12T11:36 UTC"],
+)  # fmt: skip
 def test_dates_are_kept_as_given(tmp_path: Path, written: str) -> None:
     assert read_row(tmp_path, created_at=written).created_at == written

@@ -37,6 +37,9 @@ from indexer.catalog.rejects import Reason, RowFault
         ("1e3", 1000.0, ""),
         (".99", 0.99, ""),
         ("١٢", 12.0, ""),
+        ("0,999", 0.999, ""),
+        ("0.999 €", 0.999, "EUR"),
+        ("100,000", 100000.0, ""),
     ],
 )
 def test_prices_are_read(written: object, amount: float, currency: str) -> None:
@@ -47,7 +50,8 @@ def test_prices_are_read(written: object, amount: float, currency: str) -> None:
     "written",
     [
         "free", "10-20", "-5", -5, float("inf"), "1e999", "$", "$5 USD", True, [5], {"amount": 5},
-        "1,29,9", "12,3456", "1.2.3", "inf", "0x10", 10**400, "1.299 €",
+        "0,999.00", "012,345", "0 999", "0.999,50", "1,29,9", "12,3456",
+        "1.2.3", "inf", "0x10", 10**400, "1.299 €",
     ],
 )  # fmt: skip
 def test_what_is_no_price_is_refused(written: object) -> None:

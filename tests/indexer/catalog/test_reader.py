@@ -64,6 +64,24 @@ def test_parquet_keeps_types_and_nulls_are_absent(tmp_path: Path) -> None:
     assert [(entry["row"], entry["reason"]) for entry in outcome.rejects] == [(3, "missing id")]
 
 
+def test_parquet_times_and_durations_become_text(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "shop.parquet",
+        id=["a"],
+        title=["Mug"],
+        opens=[datetime.time(9, 0)],
+        brews=[datetime.timedelta(minutes=4)],
+        cools=pyarrow.array([1_500_000_001], pyarrow.duration("ns")),
+        hours=[[datetime.time(9, 0), datetime.time(17, 30)]],
+    )
+    outcome = read(path)
+    assert outcome.rejects == []
+    assert outcome.products[0].attributes == {
+        "opens": "09:00:00", "brews": "0:04:00", "cools": "0:00:01.500000",
+        "hours": ["09:00:00", "17:30:00"],
+    }  # fmt: skip
+
+
 def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
     broken = pyarrow.Array.from_buffers(
         pyarrow.string(), 2, pyarrow.array([b"Mug", b"Caf\xe9"], pyarrow.binary()).buffers()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CatalogError
-from engine.types import Product
+from engine.retrieval.facet_builder import offer_values
+from engine.types import OFFER_FIELDS, Product
 from indexer.catalog import RejectLog, read_catalog
 
 PIECES = st.sampled_from(
@@ -44,6 +45,7 @@ def read_bytes(content: bytes, name: str) -> tuple[list[Product], int]:
         assert product.title
         body = json.dumps(product.to_dict(), ensure_ascii=False, allow_nan=False).encode()
         assert Product.from_dict(json.loads(body)) == product
+        assert dict(offer_values(product.to_dict())).keys() <= set(OFFER_FIELDS)
     assert len({product.id for product in products}) == len(products)
     return products, log.total
 

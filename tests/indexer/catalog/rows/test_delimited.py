@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,60 @@ def test_faulty_rows_are_named_and_passed_over(tmp_path: Path) -> None:
         (6, "missing id"),
         (8, "missing title"),
     ]
+
+
+MANY = "evil,Injected\n" * 20_000
+LONG = f"{'y' * (1 << 20)}\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (MANY, "over-long field"),
+        (f'{MANY * 4}\x27\x27 ""quoted"", too\n{MANY}', "over-long field"),
+        (f"evil,Injected\n{LONG}evil,Injected\n", "line too long"),
+        (f"evil,Injected\n{LONG[:-1]}", "line too long"),
+        (f"{LONG}evil,Injected\n", "line too long"),
+    ],
+    ids=["many lines", "quotes", "a long line", "a long line ends it", "a long line begins it"],
+)
+@pytest.mark.parametrize("name", ["shop.csv", "shop.csv.gz"])
+def test_a_quoted_cell_that_is_too_long_is_one_bad_row(
+    tmp_path: Path, cell: str, reason: str, name: str
+) -> None:
+    content = f'id,title\na,Mug\nb,"{cell}"\nc,Pan\nd,"{MANY}"\ne,Lid\n'.encode()
+    outcome = read_csv(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name)
+    assert outcome.ids == ["a", "c", "e"]
+    assert rejected(outcome) == [(3, reason), (5 + cell.count("\n"), "over-long field")]
+
+
+def test_a_quote_that_is_not_closed_costs_one_line_however_far_the_next_is(tmp_path: Path) -> None:
+    rows = "".join(f'{number},Mug,""\n' for number in range(20_000))
+    for end in ("", 'z,"Pan",\n', f'{LONG[:-1]}" x\n'):
+        outcome = read_csv(tmp_path, f'id,title,color\nb,"Broken\n{rows}{end}')
+        assert outcome.ids == [*map(str, range(20_000)), *(["z"] if end[:1] == "z" else [])]
+        assert rejected(outcome)[0] == (2, "malformed CSV")
+
+
+def test_a_quoted_cell_without_end_is_passed_over_without_holding_it(tmp_path: Path) -> None:
+    def peak(lines: int) -> int:
+        path = tmp_path / "shop.csv"
+        path.write_text(f'id,title\nb,"{"evil,Injected" * 9}\n' + "evil,Injected\n" * lines + '"\n')
+        tracemalloc.start()
+        assert read(path).ids == []
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    assert peak(200_000) < peak(20_000) + (256 << 10)
+
+
+def test_an_over_long_cell_of_a_tab_separated_line_is_read_as_far_as_its_field_goes(
+    tmp_path: Path,
+) -> None:
+    notes = json.dumps({f"note {number}": "x" * 1_000 for number in range(200)})
+    outcome = read_csv(tmp_path, f"id\ttitle\tattributes\na\tMug\t{notes}\n", "shop.tsv")
+    assert len(outcome.products[0].attributes) == 200
 
 
 def test_how_others_write_nothing_is_nothing(tmp_path: Path) -> None:
