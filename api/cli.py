@@ -199,7 +199,8 @@ def _print_table(result: SearchResult) -> None:
         console.print(table)
     spent = sum(result.timings.values())
     console.print(
-        f"{result.count:,} results, stage {result.stage}, {spent:.1f} ms, "
+        f"{result.count:,}{'+' if result.total_is_least else ''} results, "
+        f"stage {result.stage}, {spent:.1f} ms, "
         f"snapshot {result.snapshot_id}",
         style="dim",
         markup=False,

@@ -24,6 +24,7 @@ _BECAUSE = {
     "alike": "like {}",
     "new": "new, like {}",
     "popular": "bought by many",
+    "other": "in the shop",
 }
 
 
@@ -58,6 +59,9 @@ def recommend(
     events = _events(user, purchases, history)
     settings = settings_of(store=store, threads=threads)
     guide = ShoppingGuide.open(settings.store, settings)
+    ids = [event.product_id for event in events]
+    if not any(row is not None for row in guide.snapshot.products.rows_of(ids)):
+        raise QueryError(f"{settings.store} has no product {', '.join(ids[:5]) or history!r}")
     # A table ends somewhere: for its shoppers, that is now.
     latest = max((event.at for event in events if event.at is not None), default=None)
     found = guide.recommend(

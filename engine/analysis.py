@@ -5,8 +5,9 @@ What it does, in order:
 * **Folding.** Unicode NFKD and case folding; accents go (é → e, й → и), width forms and ligatures
   become plain, fractions are spelt out (½ → 1/2). Kana and Hangul stay composed.
 * **Quantities.** A number with its unit is one term in every spelling: `12in`, `12 in`, `12-inch`
-  and `12"` give `12`, `12in`; `5'x7'`, `5x7` and `5 x 7 ft` share `5`, `7`, `5x7`; `pack of 3` is
-  `3-pack`. Decimals and fractions hold together: `2.5`, `1/2`, `1-1/2`.
+  and `12"` give `12`, `12in` (`a` and `m` only where they touch it); `5'x7'`, `5x7` and `5 x 7 ft`
+  share `5`, `7`, `5x7`; `pack of 3` is `3-pack`. Decimals and fractions hold together: `2.5`,
+  `1/2`, `1-1/2`.
 * **Compounds.** Hyphens and other joints are written in and left out at will, so a compound gives
   its whole and its parts: `WH-1000XM4` → `wh1000xm4`, `wh`, `1000xm4`; `iphone12` → `iphone12`,
   `iphone`, `12`. `C++` and `C#` are terms.
@@ -33,7 +34,7 @@ from itertools import pairwise
 
 import Stemmer
 
-ANALYZER = "1"
+ANALYZER = "2"
 """Version of the terms below: raise it with any change to what `analyze` returns."""
 
 _MAX_TERM = 64  # characters; longer words are junk, and are cut alike in product and query
@@ -105,8 +106,10 @@ _LETTER = rf"(?:[^\W_{_UNSPACED}]|[\u0900-\u0dff])"
 _NUMBER = r"(?:\d++[ -]\d++/\d++|\d++/\d++|\d++(?:,\d{3}(?!\d))*+(?:\.\d++)*+|\.\d++)"
 _LONG_UNITS = "|".join(sorted((unit for unit in _UNITS if len(unit) > 1), key=len, reverse=True))
 _SHORT_UNITS = "".join(unit for unit in _UNITS if len(unit) == 1 and unit.isalpha())
+_SPACED_UNITS = "glvw"  # "5 a" and "3 m" seldom are amperes or metres
 _END = r"(?![^\W_])"
-_UNIT = rf"""(?:[ -]?(?:{_LONG_UNITS}){_END}(?![ -]\d)|-?[{_SHORT_UNITS}]{_END}|"|'(?![a-wyz]))"""
+_SHORT = rf"(?:-?[{_SHORT_UNITS}]| [{_SPACED_UNITS}]){_END}"
+_UNIT = rf"""(?:[ -]?(?:{_LONG_UNITS}){_END}(?![ -]\d)|{_SHORT}|"|'(?![a-wyz]))"""
 _MEASURE = re.compile(rf"({_NUMBER})({_UNIT})?+")
 _LETTERS_THEN_DIGITS = re.compile(r"([a-z]{2,})(\d.*)")
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from engine.analysis import STOPWORDS, analyze, fold
 
-EXCLUSION = "1"
+EXCLUSION = "2"
 """Version of the terms below: raise it with any change to what is read as an exclusion."""
 
 MARK = "¬"
 
 _LINKS = """
-with without no not but so which while when who has have had can do does than just more
+with without no not but so which while when who has have had can do does than just more only
+included supplied provided required needed
 """
 _BOUNDARIES = STOPWORDS | set(_LINKS.split())
 """Words that end the list of what is not there."""
@@ -31,15 +32,25 @@ _SUBJECTS = set(_SENTENCE.split())
 """Further words that "not" stands behind in a sentence."""
 
 _WORD = r"[^\W\d_][\w'&/-]*"
+_BEFORE = r"(?:any|an?|the|(?:made|containing) (?:of|from|with|in))"
+"""What may stand between a denial and what is denied."""
 _SAID = re.compile(
-    r"\b(?:without|w/o|no|non|not|(?:does not|doesn't|do not|don't) (?:include|contain|have|need)"
+    r"\b(?:without|w/o|no|not|(?:does not|doesn't|do not|don't) (?:include|contain|have|need)"
     r"|free (?:of|from)|exclud(?:es|ing))\b"
-    rf"(?: any| a| an| the)?[\s:-]+({_WORD}(?: {_WORD}){{0,2}})"
+    rf"(?: {_BEFORE}(?= ))?[\s:-]+({_WORD}(?: {_WORD}){{0,2}})"
 )
+_SAID_NON = re.compile(r"\bnon[\s-]+([^\W\d_][\w'&/]*)")
+"""Of "non-slip rubber base" the base is not denied, nor the rubber."""
+_SAID_BEHIND = re.compile(
+    rf"(?!(?:is|are)\b)({_WORD})[\s(,]+(?:(?:is|are)(?: |(?=n't)))?"
+    r"(?:(?:not|n't) (?:included|supplied|provided|required|needed)|sold separately)\b"
+)
+"""Batteries (not included)."""
 _SUFFIXED = re.compile(r"\b([^\W\d_]{3,})(?:[- ]free|less)\b")
 _SURE, _UNSURE = ("without", "w/o"), ("no", "not")
 DENIALS = (*_SURE, *_UNSURE)
 """Words by which a query excludes what follows; the last two may also be part of a slogan."""
+_ASKED_BEFORE = re.compile(rf"\s*{_BEFORE}(?= )")
 _ASKED = re.compile(rf"(?:\b(?:{'|'.join(_SURE)})|(?<![^ ])(?:{'|'.join(_UNSURE)}))(?= |$)")
 
 
@@ -48,18 +59,26 @@ def _terms(words: str) -> list[str]:
     found: list[str] = []
     for word in words.split():
         terms = analyze(word)
-        if not terms or terms[0] in _BOUNDARIES:
+        if not terms or _ends(word, terms):
             break
         found += terms
     return found
 
 
+def _ends(word: str, terms: list[str]) -> bool:
+    """Whether a word ends the list of what is not there."""
+    return word.strip(".,;:!?()") in _BOUNDARIES or terms[0] in _BOUNDARIES
+
+
 def absent(text: str) -> list[str]:
     """The ¬terms of a product's text: what it says it does without, repeats kept."""
     folded = fold(text)
-    found = [term for match in _SAID.finditer(folded) for term in _terms(match[1])]
-    found += [term for match in _SUFFIXED.finditer(folded) for term in analyze(match[1])]
-    return [MARK + term for term in found]
+    return [
+        MARK + term
+        for said in (_SAID, _SAID_NON, _SAID_BEHIND, _SUFFIXED)
+        for match in said.finditer(folded)
+        for term in _terms(match[1])
+    ]
 
 
 def _is_sentence(before: str) -> bool:
@@ -83,9 +102,9 @@ def read_request(query: str, known: Callable[[str], bool]) -> Request:
 
     What follows is excluded up to a function word, words beyond the first after "without" only
     where `known` says that some product does without them, so that in "listen without prejudice
-    shirt" the shirt is still wanted. After "no" and "not" that goes for the first as well, and no
-    verb is denied: "pugs not drugs" is a slogan unless the shop has pugs that say so, which are
-    then found by it.
+    shirt" the shirt is still wanted. Before an article ("rebel without a cause") and after "no" and
+    "not" that goes for the first as well, and no verb is denied: "pugs not drugs" is a slogan,
+    unless the shop has pugs that say so, which are then found by it.
 
     Args:
         query: as typed.
@@ -97,11 +116,12 @@ def read_request(query: str, known: Callable[[str], bool]) -> Request:
         if not analyze(wanted) or (cue[0] in _UNSURE and _is_sentence(wanted)):
             continue
         excluded: list[str] = []
-        rest = folded[cue.end() :].split()
+        before = _ASKED_BEFORE.match(folded, cue.end())
+        rest = folded[before.end() if before else cue.end() :].split()
         while rest:
             terms = analyze(rest[0])
-            asks = bool(excluded) or cue[0] in _UNSURE
-            ends = terms and terms[0] in _BOUNDARIES
+            asks = bool(excluded or before) or cue[0] in _UNSURE
+            ends = terms and _ends(rest[0], terms)
             if ends or (asks and terms and not all(known(MARK + term) for term in terms)):
                 break
             excluded += terms

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.normal import comparable
 from engine.numbers import plain_number
 from engine.types import AttributeValue, Product
 
 MOST_CHARS = 600
 """Of a piece: longer sentences and bullet points are cut, and cited as far as they are shown."""
 
+_NO = {"no", "n", "none", "false", "not included", "not supported"}
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])|\n+")
 
 
@@ -74,8 +76,13 @@ def _attribute(name: str, value: AttributeValue) -> Piece:
     else:
         shown = ", ".join(value) if isinstance(value, list) else f"{value}"
     label = name.replace("_", " ")
-    denied = label if value is False else ""
+    denied = label if value is False or _denies(value) else ""
     return Piece(f"{label}: {shown}"[:MOST_CHARS], f"attributes.{name}", denied=denied)
+
+
+def _denies(value: AttributeValue) -> bool:
+    """Whether a text says no."""
+    return isinstance(value, str) and comparable(value) in _NO
 
 
 def _sentences(text: str) -> Iterator[Piece]:

@@ -27,7 +27,9 @@ class Reason(StrEnum):
     NEW = "new"
     """Nobody bought it yet; like the named product, where there is one."""
     POPULAR = "popular"
-    """Many buy it."""
+    """Many buy it, or rate it."""
+    OTHER = "other"
+    """Nothing is known that speaks for it."""
 
 
 def liked_rows(history: History) -> tuple[Rows, NDArray[np.float64]]:
@@ -45,6 +47,7 @@ def find_reason(
     stored: StoredBehaviour | None,
     *,
     new: bool,
+    popular: bool,
 ) -> tuple[Reason, int | None]:
     """What speaks most for the product at `row`, and the row of the history that does, if one does.
 
@@ -53,14 +56,16 @@ def find_reason(
         history: what the shopper did, by row.
         vectors: those of every product, (products, dim).
         stored: what others did.
-        new: whether nobody bought it yet.
+        new: whether nobody bought it yet, and that is why it is shown.
+        popular: whether anyone bought or rated it.
     """
+    otherwise = Reason.POPULAR if popular else Reason.OTHER
     if row in history.items[history.bought]:
         return Reason.AGAIN, None
     liked, worth = liked_rows(history)
     liked, worth = liked[liked != row], worth[liked != row]  # nothing speaks for itself
     if not len(liked):
-        return (Reason.NEW if new else Reason.POPULAR), None
+        return (Reason.NEW if new else otherwise), None
     if stored is not None and not new:
         near = worth * _shared(stored, liked, int(stored.item_of[row]))
         if near.max() > 0:
@@ -69,7 +74,7 @@ def find_reason(
     best = int(cosines.argmax())
     if new:
         return Reason.NEW, int(liked[best])
-    return (Reason.ALIKE, int(liked[best])) if cosines[best] >= _ALIKE else (Reason.POPULAR, None)
+    return (Reason.ALIKE, int(liked[best])) if cosines[best] >= _ALIKE else (otherwise, None)
 
 
 def _shared(stored: StoredBehaviour, rows: Rows, item: int) -> NDArray[np.float64]:

@@ -96,7 +96,7 @@ class Recommender:
 
         Left out: what the filter excludes or is out of stock, what was last returned, dismissed or
         rated below 3, what was bought within a day, and what the shopper has and that hardly anyone
-        buys twice.
+        buys twice; variants of those too.
 
         Args:
             events: what the shopper did, in any order; products the catalog lacks are passed over.
@@ -114,12 +114,14 @@ class Recommender:
             [event for event, _ in pairs], [row for _, row in pairs], now or datetime.now(UTC)
         )
         open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
-        open_rows[self._unwanted(by_row)] = False
+        unwanted = self._unwanted(by_row)
+        open_rows[unwanted] = False
         ranked = self._ranked(by_row, open_rows)
-        chosen = self._one_a_group(self._varied(ranked.rows, ranked.scores)[: 4 * k])[:k]
+        varied = self._varied(ranked.rows, ranked.scores)[: 4 * k + len(unwanted)]
+        chosen = self._one_a_group(varied, unwanted)[:k]
         share = max(k // _FRESH_EVERY, k - len(chosen))
         fresh = self._fresh(by_row, open_rows, 5 * share)
-        fresh = self._one_a_group(np.concatenate([chosen, fresh]))[len(chosen) :][:share]
+        fresh = self._one_a_group(fresh, np.concatenate([unwanted, chosen]))[:share]
         rows = _mixed(chosen, fresh, k)
         features = self._features(rows, ranked) if explain else {}
         return self._explained(rows, by_row, ranked, set(fresh.tolist()), features)
@@ -145,14 +147,17 @@ class Recommender:
         }
 
     def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
-        """The products whose descriptions are nearest to one's, its own variants left out."""
+        """The products whose descriptions are nearest to one's.
+
+        Its own variants are left out, and what is out of stock.
+        """
         vector = self._snapshot.vectors[row].astype(np.float32)
-        (ranking,) = self._snapshot.dense.search(vector[None, :], k + 50, allowed)
-        rows = np.concatenate([[row], ranking.rows[ranking.rows != row]])
-        return self._one_a_group(rows)[1 : k + 1]
+        (ranking,) = self._snapshot.dense.search(vector[None, :], 2 * k + 50, allowed)
+        rows = ranking.rows[(ranking.rows != row) & ~self._sold_out[ranking.rows]]
+        return self._one_a_group(rows, np.array([row]))[:k]
 
     def complements(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
-        """The products most often bought in one order with this one, best first.
+        """The products most often bought in one order with this one, best first; no variants.
 
         Raises:
             StageUnavailableError: the snapshot holds no behaviour model.
@@ -171,8 +176,7 @@ class Recommender:
         rows = stored.row_of[near[near >= 0]]
         rows = rows[rows >= 0]
         open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
-        found: Rows = rows[open_rows[rows]][:k]
-        return found
+        return self._one_a_group(rows[open_rows[rows]], np.array([row]))[:k]
 
     def _unwanted(self, history: History) -> Rows:
         """Rows that the shopper does not want, or has and needs no second of, or not yet."""
@@ -262,10 +266,11 @@ class Recommender:
         )
         return new[np.lexsort((self._snapshot.id_rank[new], -scores))][:k]
 
-    def _one_a_group(self, rows: Rows) -> Rows:
-        """Rows in order, of variants of one product the first alone."""
-        groups = [product.group_id for product in self._snapshot.products.fetch(rows)]
-        seen: set[str] = set()
+    def _one_a_group(self, rows: Rows, before: Rows) -> Rows:
+        """Rows in order, of variants of one product the first alone; none of those `before`."""
+        fetch = self._snapshot.products.fetch
+        groups = [product.group_id for product in fetch(rows)]
+        seen = {product.group_id for product in fetch(before)} - {""}
         kept = []
         for row, group in zip(rows.tolist(), groups, strict=True):
             if group not in seen:
@@ -283,9 +288,12 @@ class Recommender:
         features: Mapping[int, Mapping[str, Part]],
     ) -> list[Recommendation]:
         """The products at these rows, each with what speaks for it."""
+        popular = self._popular(rows).tolist()
         reasons = [
-            find_reason(row, history, self._snapshot.vectors, self.stored, new=row in fresh)
-            for row in rows.tolist()
+            find_reason(
+                row, history, self._snapshot.vectors, self.stored, new=row in fresh, popular=many
+            )
+            for row, many in zip(rows.tolist(), popular, strict=True)
         ]
         scores = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
         causes = sorted({cause for _, cause in reasons if cause is not None})
@@ -304,6 +312,11 @@ class Recommender:
                 start=1,
             )
         ]
+
+    def _popular(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these were bought or rated by anyone; (rows,)."""
+        rated = self._snapshot.facets.numbers("rating_count")[rows] > 0
+        return rated if self.stored is None else rated | (self.stored.item_of[rows] >= 0)
 
 
 def _mixed(ranked: Rows, fresh: Rows, k: int) -> Rows:

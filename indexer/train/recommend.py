@@ -49,9 +49,8 @@ def train_recommend(
 
     def texts_of(ids: Sequence[str]) -> Vectors:
         found = np.zeros((len(ids), snapshot.manifest.dim), dtype=np.float32)
-        known = [(place, row_of[one]) for place, one in enumerate(ids) if one in row_of]
-        places, there = (np.array(part, dtype=np.int64) for part in zip(*known, strict=True))
-        found[places] = snapshot.vectors[there]
+        known = {place: row_of[one] for place, one in enumerate(ids) if one in row_of}
+        found[list(known)] = snapshot.vectors[list(known.values())]
         return found
 
     behaviour = train_behaviour(records, texts_of, name=out.name, seed=seed, threads=threads)

@@ -12,7 +12,15 @@ from engine.exclusion import Request, absent, read_request
     [
         ("Dining chairs without arms", {"¬arm"}),
         ("Baby monitor w/o wifi", {"¬wifi"}),
-        ("No batteries required", {"¬batteri", "¬requir"}),
+        ("No batteries required", {"¬batteri"}),
+        ("Non-slip rubber base", {"¬slip"}),
+        ("non stick steel pan, non-toxic", {"¬stick", "¬toxic"}),
+        ("Batteries not included", {"¬batteri"}),
+        ("2 AAA batteries (not included); charger isn't supplied", {"¬batteri", "¬charger"}),
+        ("Lid sold separately. This is not included", {"¬lid"}),
+        ("Not only waterproof but also breathable", set()),
+        ("Not made of plastic", {"¬plastic"}),
+        ("does not include batteries", {"¬batteri"}),
         ("Sugar-free, gluten free syrup", {"¬sugar", "¬gluten"}),
         ("Stemless wine glasses", {"¬stem"}),
         ("Does not include a mattress", {"¬mattress"}),
@@ -43,6 +51,10 @@ def nothing(_: str) -> bool:
         ("baby monitor no wifi", "baby monitor", ("wifi",)),
         ("laundry soap NOT detergent", "laundry soap", ("deterg",)),
         ("do not disturb sign without string", "do not disturb sign", ("string",)),
+        ("jacket without a hood that is slim", "jacket that is slim", ("hood",)),
+        ("picture without the frame", "picture", ("frame",)),
+        ("cup without any handle", "cup", ("handl",)),
+        ("cutlery not made in china", "cutlery", ("china",)),
     ],
 )
 def test_what_a_query_excludes(query: str, wanted: str, excluded: tuple[str, ...]) -> None:
@@ -72,6 +84,12 @@ def test_later_words_are_excluded_only_if_some_product_does_without_them() -> No
     query = "listen without prejudice shirt"
     assert read_request(query, nothing) == Request("listen shirt", ("prejudic",))
     assert read_request("tortillas without soybean oil", everything).excluded == ("soybean", "oil")
+
+
+def test_after_an_article_too_words_are_excluded_only_if_some_product_does_without_them() -> None:
+    query = "rebel without a cause"
+    assert read_request(query, nothing) == Request(query)
+    assert read_request(query, everything) == Request("rebel", ("caus",))
 
 
 def test_no_and_not_exclude_only_what_some_product_does_without() -> None:

@@ -23,6 +23,10 @@ function toggle(field, value) {
   remember();
 }
 
+function only(field, value) {
+  state.filters = { ...state.filters, [field]: [value] };
+}
+
 function remember() {
   const fragment = new URLSearchParams({ q: state.q });
   for (const [field, values] of Object.entries(state.filters)) {
@@ -113,10 +117,10 @@ function show(answer, offset, roundTrip) {
   if (offset) at("hits").children[offset]?.querySelector("a, button")?.focus({ preventScroll: true });
 }
 
-function summary({ total, timings, nothing_fits: nothingFits }) {
+function summary({ total, total_is_least: more, timings, nothing_fits: nothingFits }) {
   if (nothingFits) return `${nothing()} The nearest products:`;
   const spent = Object.values(timings).reduce((sum, each) => sum + each, 0);
-  return `Best ${state.shown} of ${total.toLocaleString()}, found in ${spent.toFixed(1)} ms`;
+  return `Best ${state.shown} of ${total.toLocaleString()}${more ? "+" : ""}, found in ${spent.toFixed(1)} ms`;
 }
 
 // What was understood and can be undone, and where to go from here.
@@ -132,8 +136,7 @@ function showWays(answer) {
   for (const { category, products } of answer.shelves) {
     if (chosen("category").includes(category)) continue;
     const words = `${category}: ${products.toLocaleString()}`;
-    const narrow = () => (state.filters = { ...state.filters, category: [category] });
-    ways.push(way(words, `Only ${category}`, narrow));
+    ways.push(way(words, `Only ${category}`, () => only("category", category)));
   }
   for (const { given_up: givenUp, products, query } of answer.relaxations) {
     const words = `without ${givenUp.join(" and ")}: ${products.toLocaleString()}`;
@@ -163,10 +166,11 @@ function showFacets({ facets }) {
   }));
   const shown = named.filter(({ values }) => values.length > 1).slice(0, FACETS);
   const items = shown.flatMap(({ field, values }) =>
-    values.slice(0, VALUES).map(({ value, count }) => {
-      const narrow = () => (state.filters = { ...state.filters, [field]: [...chosen(field), value] });
-      return way(`${field} ${value}: ${count.toLocaleString()}`, `Only ${field} ${value}`, narrow);
-    }),
+    values
+      .slice(0, VALUES)
+      .map(({ value, count }) =>
+        way(`${field} ${value}: ${count.toLocaleString()}`, `Only ${field} ${value}`, () => only(field, value)),
+      ),
   );
   at("narrow").replaceChildren(...items);
   at("narrow").hidden = !items.length;
@@ -261,7 +265,8 @@ function choose(button, field, value, words) {
   button.textContent = words;
   button.title = `Only ${field} ${value}`;
   button.addEventListener("click", () => {
-    if (!chosen(field).includes(value)) toggle(field, value);
+    only(field, value);
+    remember();
   });
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from engine.guide.guide import MOST_TURNS, ShoppingGuide
 from engine.guide.pieces import pieces_of
 from engine.retrieval.filters import parse_filters
 from engine.types import Product
+from indexer.build import IndexOptions, index_catalog
+from tests.shop import write_catalog
 
 KETTLE, LARGER = "DGCB144B9", "DG5AFF96E"
 
@@ -73,6 +76,36 @@ def test_what_a_product_lacks_is_said(guide: ShoppingGuide) -> None:
     meeting = [needs_of(found, place)["temperature control"].met for place in range(3)]
     assert meeting == sorted(meeting, key=lambda met: met is False)
     assert all(one.evidence[0].text == "temperature control: no" for one in lacking)
+
+
+@pytest.mark.parametrize(
+    ("said", "wish"),
+    [
+        ({"description": "Batteries not included."}, "batteries"),
+        ({"description": "Needs 2 AAA batteries (not included)."}, "batteries"),
+        ({"attributes": {"Bluetooth": "No"}}, "bluetooth"),
+        ({"attributes": {"Bluetooth": "N"}}, "bluetooth"),
+        ({"bullet_points": ("Case sold separately",)}, "case"),
+    ],
+)
+def test_what_is_denied_is_not_met_by_its_denial(
+    tmp_path: Path, said: dict[str, Any], wish: str
+) -> None:
+    lamp, other = Product("1", "Flashlight", **said), Product("2", "Kettle")
+    catalog = write_catalog(tmp_path / "catalog.jsonl", (lamp, other))
+    index_catalog(catalog, tmp_path / "store", IndexOptions(reranker=None, ranking=None))
+    found = ShoppingGuide.open(tmp_path / "store").ask(f"a flashlight with {wish}")
+    first = next(one for one in found.suggestions if one.product.id == "1")
+    assert [check.met for check in first.checked if check.need == wish] == [False]
+
+
+def test_what_is_behind_a_compound_with_non_is_there(tmp_path: Path) -> None:
+    board = Product("1", "Cutting board", bullet_points=("Non-slip rubber feet",))
+    catalog = write_catalog(tmp_path / "catalog.jsonl", (board, Product("2", "Kettle")))
+    index_catalog(catalog, tmp_path / "store", IndexOptions(reranker=None, ranking=None))
+    found = ShoppingGuide.open(tmp_path / "store").ask("a cutting board with rubber feet")
+    (met,) = (one.met for one in found.suggestions[0].checked if one.need == "rubber feet")
+    assert (found.suggestions[0].product.id, met) == ("1", True)
 
 
 def test_turns_before_still_hold(guide: ShoppingGuide) -> None:

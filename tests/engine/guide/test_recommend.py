@@ -1,0 +1,62 @@
+"""Recommendations from texts alone: the demo shop knows no purchases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from engine.guide.guide import ShoppingGuide
+from engine.guide.history import Deed, Event
+from engine.guide.reasons import Reason
+from engine.types import Product
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def guide(demo_store: Path) -> ShoppingGuide:
+    return ShoppingGuide.open(demo_store)
+
+
+@pytest.fixture(scope="module")
+def variants(guide: ShoppingGuide) -> list[Product]:
+    """The first of twenty products that come in several variants."""
+    first: dict[str, Product] = {}
+    several: dict[str, Product] = {}
+    for product in guide.snapshot.products:
+        if product.group_id in first:
+            several.setdefault(product.group_id, first[product.group_id])
+        elif product.group_id:
+            first[product.group_id] = product
+    return list(several.values())[:20]
+
+
+@pytest.mark.parametrize("deed", [Deed.PURCHASE, Deed.RETURN, Deed.DISMISSAL])
+def test_no_variant_of_what_is_not_wanted_is_recommended(
+    guide: ShoppingGuide, variants: list[Product], deed: Deed
+) -> None:
+    for product in variants:
+        done = Event(product.id, deed, at=NOW - timedelta(days=7))
+        found = guide.recommend([done], k=20, now=NOW)
+        assert len(found) == 20
+        assert product.group_id not in {one.product.group_id for one in found}
+
+
+def test_what_is_like_a_product_is_in_stock_and_none_of_its_variants(
+    guide: ShoppingGuide, variants: list[Product]
+) -> None:
+    for product in variants:
+        found = guide.similar(product.id, k=10)
+        assert len(found) == 10
+        assert all(one.in_stock is not False for one in found)
+        assert product.group_id not in {one.group_id for one in found}
+
+
+def test_what_nobody_bought_or_rated_is_not_called_popular(shop_store: Path) -> None:
+    found = ShoppingGuide.open(shop_store).recommend([], k=5, now=NOW)
+    assert [one.reason for one in found] == [
+        Reason.POPULAR if one.product.rating_count else Reason.OTHER for one in found
+    ]
+    assert Reason.OTHER in {one.reason for one in found}
