@@ -49,8 +49,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
 MAY_IMPORT = {"engine": {"engine"}, "indexer": {"engine", "indexer"}, "api": {"engine", "api"}}
 
 _LEAVES = (
-    "errors protocols settings arrays asked beside cache checksums clock cores database normal numbers "
-    "analysis exclusion pace text"
+    "errors protocols settings arrays asked beside cache checksums clock cores database normal "
+    "numbers analysis exclusion pace text"
 )
 LAYERS: tuple[set[str], ...] = (
     {"types"},
