@@ -60,8 +60,8 @@ def recommend(
     settings = settings_of(store=store, threads=threads)
     guide = ShoppingGuide.open(settings.store, settings)
     ids = [event.product_id for event in events]
-    if not any(row is not None for row in guide.snapshot.products.rows_of(ids)):
-        raise QueryError(f"{settings.store} has no product {', '.join(ids[:5]) or history!r}")
+    if history and not any(row is not None for row in guide.snapshot.products.rows_of(ids)):
+        raise QueryError(f"{settings.store} has none of the products {history!r}")
     # A table ends somewhere: for its shoppers, that is now.
     latest = max((event.at for event in events if event.at is not None), default=None)
     found = guide.recommend(

@@ -7,7 +7,7 @@ takes about as long as encoding it, so that both run side by side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 from cachetools import LRUCache
@@ -26,10 +26,11 @@ class QueryVectors:
     def __init__(self, encoder: Callable[[], Encoder], *, keep: bool) -> None:
         """Prepare; the encoder is asked for with the first query.
 
-        Without `keep`, only what is under way is held.
+        Without `keep`, a query is held until its thread has asked for one.
         """
         self._encoder = encoder
-        self._keep_on = keep
+        self._lasting = keep
+        self._begun = local()
         self._kept: LRUCache[str, _Vector] = LRUCache(_KEPT if keep else _UNDER_WAY)
         self._lock = Lock()
 
@@ -42,13 +43,15 @@ class QueryVectors:
         if vector is None:
             vector = _Vector(lambda: self._encoder().encode_queries([text]))
             self._keep(text, vector)
-        found = None
         try:
-            found = vector.get()[None, :]
+            return vector.get()[None, :]
+        except BaseException:
+            self._forget(text)  # it would fail again
+            raise
         finally:
-            if found is None or not self._keep_on:  # what failed would fail again
-                self._forget(text)
-        return found
+            if not self._lasting:
+                for past in (text, *vars(self._begun).pop("texts", ())):
+                    self._forget(past)
 
     def begin(self, text: str) -> None:
         """Begin what `of` will be asked for, where it is not known and the encoder can."""
@@ -59,6 +62,8 @@ class QueryVectors:
             and self._known(text) is None
         ):
             self._keep(text, _Vector(encoder.begin_query(text)))
+            if not self._lasting:
+                vars(self._begun).setdefault("texts", []).append(text)
 
     def _known(self, text: str) -> _Vector | None:
         with self._lock:

@@ -42,7 +42,7 @@ class QueryError(DaogouError):
     def __init__(self, message: str, *, part: str = "query") -> None:
         super().__init__(message)
         self.part = part
-        """Of the request: `query`, `question`, `before`, `history`, `k`."""
+        """Of the request: `query`, `question`, `before`, `products`, `history`, `k`."""
 
 
 class FilterError(DaogouError):

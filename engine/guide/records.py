@@ -63,26 +63,31 @@ def events_of(path: Path, user: str) -> list[Event]:
     # A column with gaps was numbers with a fraction to whoever wrote the table.
     users = compute.replace_substring_regex(compute.cast(table["user_id"], "string"), r"\.0$", "")
     found = table.filter(compute.equal(users, user.removesuffix(".0"))).to_pylist()
-    return [
+    events = (
         _event(path, row)
         for row in found
-        if row["product_id"] is not None and row.get("quantity") != 0 and _deed(row) in _DEEDS
-    ]
+        if row["product_id"] is not None and row.get("quantity") != 0
+    )
+    return [event for event in events if event is not None]
 
 
-def _event(path: Path, row: Mapping[str, Any]) -> Event:
-    """One row as an event.
+def _event(path: Path, row: Mapping[str, Any]) -> Event | None:
+    """One row as an event; None of what is none here.
 
     Raises:
         CatalogError: a cell cannot be used.
     """
     try:
+        quantity = float(row.get("quantity") or 1)
+        name = "return" if quantity < 0 else str(row.get("event") or "purchase").casefold()
+        if name not in _DEEDS:
+            return None
         return Event(
             product_id=str(row["product_id"]),
-            deed=Deed(_deed(row)),
+            deed=Deed(name),
             at=_moment(row["timestamp"]),
             order_id=str(row["order_id"] or ""),
-            quantity=abs(float(row.get("quantity") or 1)),
+            quantity=abs(quantity),
             rating=None if row.get("rating") is None else float(row["rating"]),
         )
     except (ValueError, QueryError) as error:
@@ -104,11 +109,3 @@ def _date(text: str) -> datetime:
         with suppress(ValueError):
             return datetime.strptime(text, form)
     return datetime.fromisoformat(text)
-
-
-def _deed(row: Mapping[str, Any]) -> str:
-    """What a row says was done."""
-    quantity = row.get("quantity")
-    if isinstance(quantity, int | float) and quantity < 0:
-        return Deed.RETURN
-    return str(row.get("event") or Deed.PURCHASE).casefold()

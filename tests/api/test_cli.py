@@ -151,3 +151,21 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 
     heavy = {"fastapi", "starlette", "uvicorn", "prometheus_client", "faiss", "openvino", "tantivy"}
     assert not heavy & set(json.loads(output))
+
+
+def test_a_history_of_nothing_that_is_there_is_said(run: Run, shop_store: Path) -> None:
+    found = run("recommend", "--history", "k1,nothing", "--store", str(shop_store), "-k", "3")
+    assert (found.status, found.err) == (0, "")
+    assert "bought by many" not in found.out
+
+    lost = run("recommend", "--history", "nothing,neither", "--store", str(shop_store))
+    assert lost.status == 2
+    assert "has none of the products 'nothing,neither'" in lost.err
+
+
+def test_more_results_than_are_counted_are_said_to_be_more(
+    run: Run, shop_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.retrieval.matching.MOST", 2)
+    done = run("search", "kettle", "--store", str(shop_store))
+    assert "2+ results" in done.out

@@ -95,6 +95,10 @@ def test_nothing_is_kept_where_that_is_not_wanted() -> None:
         vectors.of(["red mug"])
     assert encoder.begun == ["red mug"]
     assert encoder.encoded == ["red mug", "red mug"]
+    vectors.begin("a red mug under $5")  # what is searched for then is "a red mug"
+    vectors.of(["a red mug"])
+    vectors.of(["a red mug under $5"])
+    assert encoder.encoded[2:] == ["a red mug", "a red mug under $5"]
 
 
 def test_a_failure_is_not_kept() -> None:
