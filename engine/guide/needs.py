@@ -28,8 +28,8 @@ _CUES = {
     ("low", "high"): r"(?:between|from)",
     (
         "high",
-    ): r"(?:under|below|less than|cheaper than|up to|at most|max(?:imum)?(?: of)?|within|<=?)",
-    ("low",): r"(?:over|above|more than|at least|min(?:imum)?(?: of)?|>=?)",
+    ): r"(?:under|below|less than|cheaper than|up to|at most|max(?:imum|\.)?(?: of)?|within|<=?)",
+    ("low",): r"(?:over|above|more than|at least|min(?:imum|\.)?(?: of)?|>=?)",
 }
 _DENIED = r"(?:(?P<denied>no|not|nothing|never)\s+)?"
 _SAID = r"(?:(?P<said>pric(?:e|ed|es|ing)|costs?|costing|budget)\s+(?:is\s+|of\s+)?)?"
@@ -47,6 +47,15 @@ _BOUNDS = [
     )
     for names, cue in _CUES.items()
 ]
+_MONEYED = [
+    re.compile(rf"(?<!\w){bound}(?!\w|[.,]\d)", re.IGNORECASE)
+    for bound in (
+        rf"{_number('low')}{_MONEY}\s*(?:-|to)\s*{_number('high')}{_MONEY}",
+        rf"{_number('high')}{_MONEY}\s+(?:or|and)\s+(?:less|under|below|cheaper|lower)",
+        rf"{_number('low')}{_MONEY}\s+(?:or|and)\s+(?:more|over|above|higher)",
+    )
+]
+"""What is a bound of the price where a currency stands in it: "$50 or less"."""
 _CONNECTED = re.compile(
     r"\s+(?:and|or|with|for|that|which|but|in)\s+|\s+(?=(?:not|no|without|except)\s)|[,;.?!]+(?:\s+|$)",
     re.IGNORECASE,
@@ -162,10 +171,10 @@ def _one_turn(text: str, facets: Facets) -> tuple[list[Constraint], list[Wish]]:
 def _price(text: str) -> tuple[list[Constraint], str]:
     """The bounds of the price, and the text without them, as long as before."""
     found: list[Constraint] = []
-    for pattern in _BOUNDS:
+    for pattern in (*_BOUNDS, *_MONEYED):
         for match in pattern.finditer(text):
-            said = match["said"] or _CURRENCY.search(match.group())
-            if said or _ENDS.match(text, match.end()):
+            said = match.groupdict().get("said") or _CURRENCY.search(match.group())
+            if said or (pattern in _BOUNDS and _ENDS.match(text, match.end())):
                 start, stop = match.span()
                 found.append(_bound(match, explicit=bool(said)))
                 text = f"{text[:start]},{' ' * (stop - start - 1)}{text[stop:]}"
@@ -181,7 +190,7 @@ def _bound(match: re.Match[str], *, explicit: bool) -> Constraint:
         if name in {"low", "high"}
     }
     low, high = numbers.get("low"), numbers.get("high")
-    denied = match["denied"] is not None
+    denied = match.groupdict().get("denied") is not None
     if denied and len(numbers) == 1:  # "no more than" is "at most"
         low, high, denied = high, low, False
     return Constraint(
