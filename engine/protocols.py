@@ -152,7 +152,8 @@ class DenseRetriever(Protocol):
     def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
         """The products whose cosine with a query vector is at least `least`: the best `most`.
 
-        Rounding may decide otherwise within 1e-5 of `least`, the same way each time.
+        Rounding may decide otherwise within 1e-5 of `least`, the same way each time; in an
+        approximate index farther rows are judged by their codes.
         """
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:

@@ -1,7 +1,7 @@
 """Vector search with FAISS, and the only file that imports it.
 
 Vectors are the truth, stored once in row order as float16; whatever FAISS needs is derived from
-them. Every score handed out is computed again from the stored vectors, so that an approximate
+them. Every score that ranks is computed again from the stored vectors, so that an approximate
 index changes which products are found, never what they score.
 """
 

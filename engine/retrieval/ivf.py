@@ -5,7 +5,7 @@ dense.json    how to search it, and how well that does
 
 Vectors lie in lists around centroids (Jégou et al. 2011). A search reads the lists nearest to the
 query, takes the best rows by their codes, and scores these again from the stored vectors: what it
-gives is exact but for what it misses. How many lists and rows it reads is measured when the index
+ranks is exact but for what it misses. How many lists and rows it reads is measured when the index
 is built, against exact search, on texts that are asked like queries; docs/scale.md says how the
 policy was drawn.
 """
@@ -83,7 +83,7 @@ class _Found(NamedTuple):
     rows: Rows
     """The best by their codes first."""
     estimates: Scores
-    """Cosines by those codes: off by 0.01 on average."""
+    """Cosines by those codes: by 0.01 off, as a rule."""
     scores: Scores
     """Of the first of them, from the stored vectors."""
 
