@@ -42,7 +42,7 @@ _SAID = re.compile(
 _SAID_NON = re.compile(r"\bnon[\s-]+([^\W\d_][\w'&/]*)")
 """Of "non-slip rubber base" the base is not denied, nor the rubber."""
 _SAID_BEHIND = re.compile(
-    rf"(?!(?:is|are)\b)({_WORD})[\s(,]+(?:(?:is|are)(?: |(?=n't)))?"
+    rf"({_WORD})[\s(,]+(?:(?:is|are)(?: |(?=n't)))?"
     r"(?:(?:not|n't) (?:included|supplied|provided|required|needed)|sold separately)\b"
 )
 """Batteries (not included)."""

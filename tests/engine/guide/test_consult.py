@@ -108,6 +108,22 @@ def test_what_is_behind_a_compound_with_non_is_there(tmp_path: Path) -> None:
     assert (found.suggestions[0].product.id, met) == ("1", True)
 
 
+def test_a_number_that_may_be_no_price_is_a_wish(guide: ShoppingGuide) -> None:
+    needs = guide.ask("a tent for up to 4").needs
+    assert needs is not None
+    assert needs.constraints == ()
+    assert "up to 4" in {wish.words for wish in needs.wishes}
+
+
+def test_prices_that_are_refused_are_not_suggested(guide: ShoppingGuide) -> None:
+    found = guide.ask("an electric kettle, not between $20 and $40")
+    assert found.suggestions
+    for one in found.suggestions:
+        assert one.product.price is not None
+        assert not 20 <= one.product.price <= 40
+        assert one.checked[0] == Checked("not between $20 and $40", True, one.checked[0].evidence)
+
+
 def test_turns_before_still_hold(guide: ShoppingGuide) -> None:
     found = guide.ask("and not in white", before=["a fan under $20"])
     assert found.needs is not None

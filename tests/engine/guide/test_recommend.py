@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from engine.guide.guide import ShoppingGuide
@@ -52,6 +54,22 @@ def test_what_is_like_a_product_is_in_stock_and_none_of_its_variants(
         assert len(found) == 10
         assert all(one.in_stock is not False for one in found)
         assert product.group_id not in {one.group_id for one in found}
+
+
+def test_what_goes_with_a_product_is_one_variant_each_and_none_of_its_own(
+    demo_store: Path, variants: list[Product]
+) -> None:
+    guide = ShoppingGuide.open(demo_store)
+    every = np.arange(len(guide.snapshot))
+    baskets = np.tile(every, (len(every), 1))  # everything is bought with everything
+    behaviour = SimpleNamespace(by_basket=SimpleNamespace(items=baskets))
+    stored = SimpleNamespace(item_of=every, row_of=every, model=behaviour)
+    vars(guide.recommender)["stored"] = stored
+    for product in variants:
+        groups = [one.group_id for one in guide.complements(product.id, k=300)]
+        assert product.group_id not in groups
+        assert len(groups) == 300
+        assert len(set(filter(None, groups))) == len(list(filter(None, groups)))
 
 
 def test_what_nobody_bought_or_rated_is_not_called_popular(shop_store: Path) -> None:
