@@ -101,7 +101,7 @@ class Lister:
         fields = self._fields(view.facets, ordered.rows)
         if view.sort is not Sort.RELEVANCE:
             ordered = self._sorted(ordered, view.sort)
-        keys = self._keys(rows) if view.collapse else rows
+        keys = self._facets.groups(rows) if view.collapse else rows
         if view.collapse:
             ordered = _first_of_each(ordered, keys[np.searchsorted(rows, ordered.rows)])
         return Listing(
@@ -140,13 +140,6 @@ class Lister:
         return Ranking(
             np.concatenate([ranked.rows, rest.rows]), np.concatenate([ranked.scores, below])
         )
-
-    def _keys(self, rows: Rows) -> NDArray[np.int64]:
-        """What each row counts as: its group, or itself as a negative number."""
-        keys = -1 - rows
-        places, groups = self._facets.entries("group_id", rows)
-        keys[places] = groups
-        return keys
 
     def _sorted(self, ranking: Ranking, sort: Sort) -> Ranking:
         """By the number of a field, what has none last; as ranked where it is the same."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import CatalogError, MissingExtraError
-from engine.guide.records import COLUMNS, ONLINE_RETAIL
+from engine.guide.records import COLUMNS, DATES, ONLINE_RETAIL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +64,34 @@ def _open(path: Path) -> pd.DataFrame:
         raise CatalogError(f"{path} cannot be read as a table of purchases: {error}") from error
 
 
+_AS = ": write times like 2026-11-29T08:30:00, or month first like 11/29/2026 08:30"
+
+
+def _moments(column: pd.Series[Any]) -> pd.Series[Any]:
+    """When each row was, NaT where it cannot be said: numbers are of no known unit.
+
+    As `engine.guide.records` reads them: one order of day and month in the whole table.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return pd.to_datetime(column, utc=True)
+    texts = column.where(column.isna(), column.astype(str).str.strip())
+    if pd.api.types.is_numeric_dtype(column):
+        return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us, UTC]")
+    at = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
+    for form in DATES:
+        if not (left := at.isna() & texts.notna()).any():
+            break
+        at[left] = pd.to_datetime(texts[left], errors="coerce", utc=True, format=form)
+    return at
+
+
 def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
     """The rows that are purchases, typed."""
     import pandas as pd  # noqa: PLC0415
 
-    at = pd.to_datetime(table["timestamp"], errors="coerce", utc=True, format="mixed")
+    at = _moments(table["timestamp"])
     number = {
         name: pd.to_numeric(table[name], errors="coerce")
         if name in table.columns else pd.Series(1.0, index=table.index)
@@ -81,7 +104,7 @@ def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
                 row = int(bad.to_numpy().argmax())
                 raise CatalogError(
                     f"{path}, row {row + 1}, {name}: {table[name].iloc[row]!r} cannot be read. "
-                    "Mend or delete the row"
+                    f"Mend or delete the row{_AS if name == 'timestamp' else ''}"
                 )
     title = table["title"] if "title" in table.columns else pd.Series("", index=table.index)
     kept = table["user_id"].notna() & table["product_id"].notna() & at.notna()

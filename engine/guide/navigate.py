@@ -10,7 +10,7 @@ from threading import Lock
 from cachetools import LRUCache, cached
 
 from engine.guide.explain import Explanation
-from engine.guide.relax import Relaxation, relax_filter, wording
+from engine.guide.relax import Relaxation, relax_filter, wordings
 from engine.guide.spelling import Correction, Speller
 from engine.guide.understanding import SURE, QueryReader, Statement, without
 from engine.models.tokenizer import load_tokenizer
@@ -203,7 +203,7 @@ class Navigator:
         if filters is not None:
             free = search(asked, None)
             if not free.nothing_fits:
-                return [Relaxation((wording(filters),), free.count)]
+                return [Relaxation(wordings(filters), free.count)]
         words = words_of(asked)
         lacking = [word for word in words if not self._known(word)]
         kept = " ".join(word for word in words if word not in lacking)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import StageUnavailableError
+from engine.errors import FilterError, StageUnavailableError
 from engine.guide.behaviour import FEATURES
 from engine.guide.explain import Explanation, Part
 from engine.guide.fresh import rank_fresh
@@ -115,10 +116,9 @@ class Recommender:
         )
         open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
         unwanted = self._unwanted(by_row)
-        open_rows[unwanted] = False
+        self._close(open_rows, unwanted)
         ranked = self._ranked(by_row, open_rows)
-        varied = self._varied(ranked.rows, ranked.scores)[: 4 * k + len(unwanted)]
-        chosen = self._one_a_group(varied, unwanted)[:k]
+        chosen = self._one_a_group(self._varied(ranked.rows, ranked.scores), unwanted)[:k]
         share = max(k // _FRESH_EVERY, k - len(chosen))
         fresh = self._fresh(by_row, open_rows, 5 * share)
         fresh = self._one_a_group(fresh, np.concatenate([unwanted, chosen]))[:share]
@@ -130,6 +130,8 @@ class Recommender:
         """What makes the scores of rows that were ranked."""
         place = {row: at for at, row in enumerate(ranked.rows.tolist())}
         found = [row for row in rows.tolist() if row in place]
+        if not found:
+            return {}
         if ranked.features is None or self.stored is None or self.stored.model.forest is None:
             scores = {row: float(ranked.scores[place[row]]) for row in found}
             return {row: {"text": Part(score, score)} for row, score in scores.items()}
@@ -145,6 +147,14 @@ class Recommender:
             | {"base": Part(base, base)}
             for row, values, own in zip(found, table, adds, strict=True)
         }
+
+    def _close(self, open_rows: NDArray[np.bool_], unwanted: Rows) -> None:
+        """Take rows and their variants out of those that may be recommended."""
+        open_rows[unwanted] = False
+        groups = {product.group_id for product in self._snapshot.products.fetch(unwanted)} - {""}
+        for group in groups:
+            with suppress(FilterError):  # too long to be found by: no more than one is shown
+                open_rows[self._snapshot.facets.holding("group_id", group)] = False
 
     def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
         """The products whose descriptions are nearest to one's.
@@ -203,10 +213,19 @@ class Recommender:
         rows = stored.row_of[found]
         kept = (rows >= 0) & open_rows[np.maximum(rows, 0)]
         found, rows = found[kept], rows[kept]
+        if len(found) < _HEAD:  # a filter keeps few of them
+            found = np.union1d(found, self._best_open(stored, open_rows))
+            rows = stored.row_of[found]
         features = taste.features(found, stored)
         scores = stored.model.forest.predict(features)
         order = np.lexsort((self._snapshot.id_rank[rows], -scores))
         return _Ranked(rows[order], scores[order], features[order])
+
+    def _best_open(self, stored: StoredBehaviour, open_rows: NDArray[np.bool_]) -> Rows:
+        """The items bought most of late that may be recommended."""
+        sold = stored.model.best_sold(len(stored.row_of))
+        rows = stored.row_of[sold]
+        return sold[(rows >= 0) & open_rows[np.maximum(rows, 0)]][:_HEAD]
 
     def _by_text(self, history: History, open_rows: NDArray[np.bool_]) -> _Ranked:
         """Where no purchases are known: what is like what the shopper liked, else what is rated."""
@@ -268,14 +287,13 @@ class Recommender:
 
     def _one_a_group(self, rows: Rows, before: Rows) -> Rows:
         """Rows in order, of variants of one product the first alone; none of those `before`."""
-        fetch = self._snapshot.products.fetch
-        groups = [product.group_id for product in fetch(rows)]
-        seen = {product.group_id for product in fetch(before)} - {""}
+        seen = set(self._snapshot.facets.groups(before).tolist())
         kept = []
-        for row, group in zip(rows.tolist(), groups, strict=True):
+        for row, group in zip(
+            rows.tolist(), self._snapshot.facets.groups(rows).tolist(), strict=True
+        ):
             if group not in seen:
                 kept.append(row)
-            if group:
                 seen.add(group)
         return np.array(kept, dtype=np.int64)
 

@@ -25,7 +25,7 @@ ONLINE_RETAIL: Mapping[str, str] = {
 }
 """UCI Online Retail's columns (Chen, Sain and Guo 2012), and what they are called here."""
 
-_DATES = ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y")
+DATES = ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y")
 """Beside ISO 8601: as that table has them."""
 _DEEDS = {str(deed) for deed in Deed}
 
@@ -105,7 +105,7 @@ def _moment(value: object) -> datetime | None:
 
 def _date(text: str) -> datetime:
     """The moment a text says; without a time zone where it names none."""
-    for form in _DATES:
+    for form in DATES:
         with suppress(ValueError):
             return datetime.strptime(text, form)
     return datetime.fromisoformat(text)

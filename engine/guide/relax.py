@@ -40,10 +40,10 @@ def relax_filter(
         passing: how many products pass another.
         results: how many of them are found for the words: asked for the widest only.
     """
-    clauses = list(_clauses(filters))[:_MOST_CLAUSES]
+    clauses = _clauses(filters)
     for many in (1, 2):
         ways = []
-        for dropped in combinations(range(len(clauses)), many):
+        for dropped in combinations(range(min(len(clauses), _MOST_CLAUSES)), many):
             kept = tuple(one for place, one in enumerate(clauses) if place not in dropped)
             rest = And(kept) if kept else None
             if products := passing(rest):
@@ -66,6 +66,11 @@ def _clauses(condition: Filter) -> list[Filter]:
             return _clauses(only)
         case _:
             return [condition]
+
+
+def wordings(filters: Filter) -> tuple[str, ...]:
+    """The conditions of a filter that must hold together, each in words."""
+    return tuple(map(wording, _clauses(filters)))
 
 
 def wording(condition: Filter) -> str:

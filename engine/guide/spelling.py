@@ -72,14 +72,12 @@ class Speller:
             if better is None:
                 continue
             words[place], certain = better
-            respelt = re.sub(
-                rf"(?<!\w){re.escape(word)}(?!\w)", words[place], respelt, flags=re.IGNORECASE
-            )
+            respelt = _replaced(respelt, word, words[place])
             sure = certain and (sure or not changed)
             changed = True
         if not changed:
             return None
-        # Accents that folding took, or a word joined to others, are not found in the text.
+        # A word that stands joined to others is not found in the text.
         whole = words_of(respelt) == words_of(" ".join(words))
         return Correction(respelt if whole else " ".join(words), sure)
 
@@ -133,3 +131,8 @@ class Speller:
         ways = [f"{word[:at]} {word[at:]}" for at in range(2, len(word) - 1)]
         found = self._suggestions.phrases(ways)
         return max(found, key=lambda one: found[one], default=None)
+
+
+def _replaced(text: str, word: str, better: str) -> str:
+    """The text with another word for this one, whatever its case and accents are there."""
+    return re.sub(r"\w+", lambda one: better if words_of(one[0]) == [word] else one[0], text)

@@ -202,6 +202,13 @@ class Facets:
         places, found = _found(within, rows)
         return places, place.part.entry_starts[place.entries_start + found]
 
+    def groups(self, rows: Rows) -> NDArray[np.int64]:
+        """What product each row is a variant of, (n,): a row without a group is one alone."""
+        keys = -1 - rows.astype(np.int64)
+        places, groups = self.entries("group_id", rows)
+        keys[places] = groups
+        return keys
+
     def having(self, name: str, values: Iterable[str], rows: Rows) -> NDArray[np.bool_]:
         """Which of these rows have any of these texts in a field, (rows,): see `holding`.
 

@@ -172,7 +172,8 @@ def sum_up(purchases: pd.DataFrame, *, until: pd.Timestamp, name: str) -> Behavi
 
     codes, ids = pd.factorize(purchases["item"], sort=True)
     shoppers, known = pd.factorize(purchases["user"])
-    orders, _ = pd.factorize(purchases["order"])
+    # Shops may number the orders of each shopper from 1 on.
+    orders = purchases.groupby(["user", "order"], sort=False).ngroup().to_numpy()
     lines = pd.DataFrame({"item": codes, "shopper": shoppers, "order": orders})
     lines["age"] = (until - purchases["at"]).dt.total_seconds().to_numpy() / 86_400
     lines["price"] = np.log(purchases["price"].to_numpy())

@@ -167,8 +167,10 @@ def from_records(
         pages[query, session].append((position, acted, found))
     for page in pages.values():
         lowest = max((position for position, acted, _ in page if acted), default=0.0)
-        for position, acted, found in page:
-            found.counts["skipped"] += 0 < position < lowest and not acted
+        chosen = {id(found) for _, acted, found in page if acted}
+        passed = {id(found): found for at, _, found in page if 0 < at < lowest}
+        for found in [one for key, one in passed.items() if key not in chosen]:
+            found.counts["skipped"] += 1
     lists = _Lists(catalog, passages, table, left_out)
     for query, products in evidence.items():
         for product_id, found in products.items():

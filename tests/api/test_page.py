@@ -70,7 +70,13 @@ GIVEN_UP = [
     ({}, ["price=..4"], {}, True),
     ({"brand": ["Fern"], "color": ["Nope"]}, ["color=Nope"], {"brand": ["Fern"]}, False),
     ({"brand": ["Fern", "Oak and Sons"]}, ["brand=Fern or brand=Oak and Sons"], {}, False),
-    ({"brand": ["Fern"], "color": ["Red"]}, ["brand=Fern and color=Red"], {}, False),
+    ({"brand": ["Fern"], "color": ["Red"]}, ["brand=Fern", "color=Red"], {}, False),
+    (
+        {"brand": ["Fern and Oak"], "color": ["Red"]},
+        ["brand=Fern and Oak"],
+        {"color": ["Red"]},
+        False,
+    ),
     ({"brand": ["Fern"]}, ["brand=Fern", "color!=black"], {}, True),
 ]
 

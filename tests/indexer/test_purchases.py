@@ -53,6 +53,8 @@ def test_online_retail_is_read_as_it_is(tmp_path: Path, layout: str) -> None:
         ("a,b\n1,2\n", "no column user_id, order_id, product_id, timestamp. It has: a, b"),
         (OURS.replace("2026-01-05,1", "yesterday,1", 1), "row 4, timestamp: 'yesterday'"),
         (OURS.replace(",2,5.0", ",two,5.0"), "row 1, quantity: 'two'"),
+        (OURS.replace("2026-01-05,1", "13/12/2010,1", 1), "row 4, .*13/12/2010.* month first"),
+        ("user_id,order_id,product_id,timestamp\nu,o,p,1291191960\n", "row 1, timestamp: .*1291"),
         (OURS.replace("purchase\n", "click\n"), "no purchase"),
     ],
 )
@@ -127,3 +129,14 @@ def test_a_negative_quantity_is_a_return(tmp_path: Path) -> None:
     found = events_of(write(tmp_path, ONLINE_RETAIL), "17850")
     assert Deed.RETURN in {one.deed for one in found}
     assert all(one.quantity > 0 for one in found)
+
+
+def test_days_and_months_are_in_one_order_in_a_whole_table(tmp_path: Path) -> None:
+    text = "user_id,order_id,product_id,timestamp\n"
+    text += "u,1,p,01/12/2010 08:26\nu,2,p,12/13/2010 09:00:30\nu,3,p,2010-12-14T09:00:00+02:00\n"
+    found = read_purchases(write(tmp_path, text))["at"]
+    assert found.astype(str).tolist() == [
+        "2010-01-12 08:26:00",
+        "2010-12-13 09:00:30",
+        "2010-12-14 07:00:00",
+    ]

@@ -152,8 +152,7 @@ function giveUp(conditions) {
   const named = new Map(
     Object.entries(state.filters).map(([field, values]) => [values.map((one) => `${field}=${one}`).join(" or "), field]),
   );
-  const parts = conditions.flatMap((one) => (named.has(one) ? [one] : one.split(" and ")));
-  const dropped = parts.map((one) => named.get(one));
+  const dropped = conditions.map((one) => named.get(one));
   state.filters = Object.fromEntries(Object.entries(state.filters).filter(([field]) => !dropped.includes(field)));
   state.asTyped ||= dropped.includes(undefined);
 }

@@ -41,9 +41,10 @@ def test_no_variant_of_what_is_not_wanted_is_recommended(
 ) -> None:
     for product in variants:
         done = Event(product.id, deed, at=NOW - timedelta(days=7))
-        found = guide.recommend([done], k=20, now=NOW)
-        assert len(found) == 20
-        assert product.group_id not in {one.product.group_id for one in found}
+        for k in (1, 2, 3, 20):
+            found = guide.recommend([done], k=k, now=NOW)
+            assert len(found) == k
+            assert product.group_id not in {one.product.group_id for one in found}
 
 
 def test_what_is_like_a_product_is_in_stock_and_none_of_its_variants(

@@ -280,6 +280,17 @@ class TestRecords:
         assert found["a"].grade == 0.0
         assert found["a"].weight < found["b"].weight / 5
 
+    def test_a_page_with_a_row_for_showing_and_one_for_the_act_is_read_as_one(
+        self, tmp_path: Path
+    ) -> None:
+        columns = "query,product_id,session,position,clicked,purchased"
+        acts = ("kettle,a,1,1,1,0", "kettle,b,1,2,0,1")
+        shown = ("kettle,a,1,1,0,0", "kettle,b,1,2,0,0")
+        alone = _records(tmp_path, columns, *acts)
+        both = _records(tmp_path, columns, shown[0], acts[0], shown[1], acts[1])
+        for name in "ab":
+            assert (both[name].grade, both[name].weight) == (alone[name].grade, alone[name].weight)
+
     def test_skips_lower_the_grade_of_what_others_click(self, tmp_path: Path) -> None:
         found = _records(
             tmp_path,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from engine.errors import (
@@ -25,12 +27,13 @@ from engine.guide.reasons import Reason
 from engine.retrieval.filters import allowed_rows, parse_filters
 from engine.settings import Settings
 from engine.text import passage
-from engine.types import Vectors
+from engine.types import RowSet, Vectors
 from indexer.build import IndexOptions, index_catalog
 from indexer.evaluate.recommend import OURS, evaluate_recommend
 from indexer.evaluate.recommend_report import to_json
 from indexer.publish import publish
 from indexer.purchases import read_purchases
+from indexer.train.behaviour import sum_up
 from indexer.train.recommend import train_recommend
 from tests.shop import write_catalog
 
@@ -293,3 +296,30 @@ def test_an_evaluation_beats_what_sells(store: Path) -> None:
     assert set(found["ratios"]) == set(found["methods"]) - {OURS}
     with pytest.raises(EvaluationError, match="Split the records by time"):
         evaluate_recommend(test, train, texts_of)
+
+
+def test_orders_numbered_for_each_shopper_are_not_taken_for_one(tmp_path: Path) -> None:
+    rows = [f"u{who},{order},p{who}{order},2026-01-0{order}" for who in "abcd" for order in (1, 2)]
+    table = tmp_path / "orders.csv"
+    table.write_text("user_id,order_id,product_id,timestamp\n" + "\n".join(rows) + "\n", "utf-8")
+    behaviour = sum_up(read_purchases(table), until=pd.Timestamp("2026-02-01"), name="orders")
+    assert behaviour.info.orders == 8
+    assert (behaviour.by_basket.items < 0).all()  # nothing was bought with anything
+
+
+def test_under_a_filter_there_are_as_many_as_the_shelf_has(guide: ShoppingGuide) -> None:
+    """What sells is looked for under the filter, not filtered afterwards; and explained."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, product in enumerate(guide.snapshot.products):
+        rows_of[product.brand].append(row)
+        if product.in_stock is not False:
+            groups[product.brand].add(product.group_id or product.id)
+    brands = [brand for brand, known in groups.items() if len(known) >= 10]
+    assert len(brands) > 5
+    for brand in brands:
+        allowed = RowSet.of(np.array(rows_of[brand]), len(guide.snapshot))
+        for events in ([], bought(guide, *some_ids(guide, 1))):
+            found = guide.recommender.recommend(events, k=5, allowed=allowed, now=NOW, explain=True)
+            assert len(found) == 5
+            assert {one.product.brand for one in found} == {brand}
