@@ -23,7 +23,6 @@ from io import BytesIO
 from pathlib import Path
 
 from engine.checksums import sha256_of
-from engine.cores import cpu_features
 from engine.models.folder import INFO_FILE
 from engine.models.openvino import ov
 
@@ -75,16 +74,21 @@ def _key(core: ov.Core, about: Path, options: Mapping[str, object], variant: str
     identity = {
         "daogou": version("daogou"),
         "runtime": ov.get_version(),
-        "cpu": [
-            core.get_property("CPU", "FULL_DEVICE_NAME"),
-            platform.machine(),
-            sorted(cpu_features()),
-        ],
+        "cpu": [core.get_property("CPU", "FULL_DEVICE_NAME"), platform.machine(), _instructions()],
         "options": {name: str(value) for name, value in options.items()},
         "variant": variant,
         "model": sha256_of(about),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _instructions() -> str:
+    """What the CPU can do, as Linux says; empty elsewhere, where a name says more."""
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith(("flags", "Features")):
+                return line
+    return ""
 
 
 def _load(path: Path) -> bytes | None:

@@ -33,17 +33,11 @@ class TransformerEncoder:
         threads: int = 0,
         tokens: bool = False,
         kept: Path | None = None,
-        rounded: bool | None = None,
     ) -> None:
         self.info = info
         self._tokenizer = load_tokenizer(folder, info.max_length)
         self._session = Session(
-            folder,
-            max_length=info.max_length,
-            threads=threads,
-            tokens=tokens,
-            kept=kept,
-            rounded=rounded,
+            folder, max_length=info.max_length, threads=threads, tokens=tokens, kept=kept
         )
         if self._session.width != info.dim:
             raise ModelError(
@@ -89,12 +83,7 @@ class TransformerEncoder:
 
 
 def load_encoder(
-    folder: Path,
-    *,
-    threads: int = 0,
-    tokens: bool = False,
-    kept: Path | None = None,
-    rounded: bool | None = None,
+    folder: Path, *, threads: int = 0, tokens: bool = False, kept: Path | None = None
 ) -> TransformerEncoder:
     """The encoder in a model folder.
 
@@ -103,13 +92,10 @@ def load_encoder(
         threads: CPU threads in all; 0 takes every core.
         tokens: to be asked for the tokens of passages too.
         kept: folder of compiled models, kept between starts; None keeps none.
-        rounded: whether an int8 model computes in int8; None where the CPU is made for it.
 
     Raises:
         ModelError: the folder is missing, holds another kind of model, or is damaged; with
             `tokens`, it is no BERT.
     """
     info = read_model_info(folder, kind="encoder")
-    return TransformerEncoder(
-        folder, info, threads=threads, tokens=tokens, kept=kept, rounded=rounded
-    )
+    return TransformerEncoder(folder, info, threads=threads, tokens=tokens, kept=kept)

@@ -17,15 +17,13 @@ Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 added to its weights (LoRA, Hu et al. 2021)."""
 
 
-def read_graph(graph: Path, *, tokens: bool, adapters: Adapters, rounded: bool) -> ov.Model:
+def read_graph(graph: Path, *, tokens: bool, adapters: Adapters) -> ov.Model:
     """The graph in a file.
 
     Args:
         graph: the file; its weights lie beside it.
         tokens: whether what the last layer made of each token is a second output.
         adapters: what is added to the weights of linear layers.
-        rounded: whether linear layers multiply whole numbers where the graph was made for that;
-            else their inputs are not rounded, and their weights are the same in float32.
 
     Raises:
         ModelError: there is no such layer.
@@ -33,8 +31,6 @@ def read_graph(graph: Path, *, tokens: bool, adapters: Adapters, rounded: bool) 
     """
     model = _small_tables(ov.Core().read_model(graph))
     _adapt(graph, model, adapters)
-    if not rounded:
-        _leave_whole(model)
     return _with_tokens(graph, model) if tokens else model
 
 
@@ -49,13 +45,6 @@ def _with_tokens(graph: Path, model: ov.Model) -> ov.Model:
         raise ModelError(f"{graph} is no BERT: what it makes of each token cannot be had from it")
     model.add_outputs([last[-1].output(0)])
     return model
-
-
-def _leave_whole(model: ov.Model) -> None:
-    """Take the roundings out of the model."""
-    for op in model.get_ordered_ops():
-        if op.get_type_name() == "FakeQuantize":
-            op.output(0).replace(op.input_value(0))
 
 
 _LAYER = re.compile(r"encoder\.layer\.\d+\.output\.LayerNorm/aten::layer_norm/")

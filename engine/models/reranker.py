@@ -39,18 +39,12 @@ class _Served:
         threads: int = 0,
         adapters: Adapters | None = None,
         kept: Path | None = None,
-        rounded: bool | None = None,
     ) -> None:
         self.info = info
         self._columns = _columns(folder, info.labels)
         self._tokenizer = load_tokenizer(folder, info.max_length)
         self._session = Session(
-            folder,
-            max_length=info.max_length,
-            threads=threads,
-            adapters=adapters,
-            kept=kept,
-            rounded=rounded,
+            folder, max_length=info.max_length, threads=threads, adapters=adapters, kept=kept
         )
         _check_width(folder, self._session)
 

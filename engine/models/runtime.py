@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from engine.cores import adds_bytes, usable_cores
+from engine.cores import usable_cores
 from engine.errors import ModelError
 from engine.models.compiled import compile_kept
 from engine.models.folder import GRAPH_FILE
@@ -62,7 +62,6 @@ class Session:
         tokens: bool = False,
         adapters: Adapters | None = None,
         kept: Path | None = None,
-        rounded: bool | None = None,
     ) -> None:
         """Load and compile the graph in `folder`.
 
@@ -75,7 +74,6 @@ class Session:
             tokens: give what the last layer made of each token too: see `read`.
             adapters: what is added to the weights of linear layers.
             kept: folder of compiled models, kept between starts; None keeps none.
-            rounded: whether an int8 graph computes in int8; None where the CPU is made for it.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
@@ -84,12 +82,7 @@ class Session:
         self.streams = streams
         self._max_length = max_length
         self._model = _compile(
-            folder / GRAPH_FILE,
-            streams,
-            tokens=tokens,
-            adapters=adapters or {},
-            kept=kept,
-            rounded=adds_bytes() if rounded is None else rounded,
+            folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {}, kept=kept
         )
         self._inputs = [port.any_name for port in self._model.inputs]
         self.width = int(self._model.output(0).partial_shape[1].get_length())
@@ -255,13 +248,7 @@ def _smallest(port: ov.Output) -> NDArray[Any]:
 
 
 def _compile(
-    graph: Path,
-    streams: int,
-    *,
-    tokens: bool,
-    adapters: Adapters,
-    kept: Path | None,
-    rounded: bool,
+    graph: Path, streams: int, *, tokens: bool, adapters: Adapters, kept: Path | None
 ) -> ov.CompiledModel:
     """The model, ready to run on `streams` batches at once."""
     options = {
@@ -275,8 +262,8 @@ def _compile(
         return compile_kept(
             graph,
             options,
-            lambda: read_graph(graph, tokens=tokens, adapters=adapters, rounded=rounded),
-            variant=f"{tokens=} {rounded=}",
+            lambda: read_graph(graph, tokens=tokens, adapters=adapters),
+            variant="tokens" if tokens else "",
             kept=None if adapters else kept,
         )
     except RuntimeError as error:

@@ -119,9 +119,7 @@ def export_encoder(
             expected = run_torch(checkpoint.module, tokenizer.encode_batch(held_out))
             _write_info(folder, info)
             unprefixed = [text.removeprefix(passage_prefix) for text in held_out]
-            cosines = (
-                load_encoder(folder, rounded=True).encode_passages(unprefixed) * expected
-            ).sum(axis=1)
+            cosines = (load_encoder(folder).encode_passages(unprefixed) * expected).sum(axis=1)
             loss = {
                 "cosine_min": float(cosines.min()),
                 "cosine_p1": float(np.quantile(cosines, 0.01)),
@@ -192,7 +190,7 @@ def export_reranker(
             _write_info(folder, info)
             columns = [classes.index(relevance.name.lower()) for relevance in Relevance]
             expected = softmax(logits[:, columns] / temperature)
-            served = PairReranker(folder, info, rounded=True)
+            served = PairReranker(folder, info)
             given = served.classify(*zip(*held_out, strict=True))
             return _finish(folder, out, info, _shift(given, expected))
 
@@ -250,7 +248,7 @@ def export_token_reranker(
                 precision=precision,
             )
             _write_info(folder, info)
-            served = TokenReranker(folder, info, rounded=True)
+            served = TokenReranker(folder, info)
             given = np.concatenate(
                 [
                     served.classify_read(query, pack(reading.read_passages([passage])[1]))

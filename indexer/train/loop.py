@@ -6,6 +6,7 @@ once, and a run that was killed inside an epoch ends with the same weights as on
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import random
@@ -17,7 +18,6 @@ from typing import TypeVar
 
 import torch
 
-from engine.cores import cpu_features
 from engine.errors import TrainingError
 from indexer.progress import Advance
 
@@ -67,9 +67,14 @@ def autocast() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=_multiplies_bfloat16())
 
 
+@functools.cache
 def _multiplies_bfloat16() -> bool:
-    """Whether this CPU says that it does."""
-    return bool(cpu_features() & {"avx512_bf16", "amx_bf16"})
+    """Whether this CPU says that it does; only Linux is asked."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def shuffled(count: int, epochs: int, seed: int) -> list[int]:

@@ -130,7 +130,7 @@ def openvino_runtimes(
         "OpenVINO fp32, one stream": one_stream(graph, "f32"),
         "OpenVINO bf16, one stream": one_stream(graph, "bf16"),
         "OpenVINO int8, one stream": one_stream(encoder / GRAPH_FILE, "f32"),
-        "OpenVINO, as served": Session(encoder, max_length=128, threads=threads).run,
+        "OpenVINO int8, as served": Session(encoder, max_length=128, threads=threads).run,
     }
 
 

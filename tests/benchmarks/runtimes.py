@@ -1,9 +1,8 @@
 """Which runtime and which precision the encoder is served by.
 
 One checkpoint, run by torch in fp32 (the peer) and bf16, ONNX Runtime in fp32 and dynamic int8,
-OpenVINO in fp32, bf16 and the calibrated int8 of an exported folder, with one stream of all
-threads, and the folder as it is served (a stream a core, float32 where the CPU is slower in int8).
-All read the same tokens in the same batches.
+OpenVINO in fp32, bf16 and the calibrated int8 of an exported folder, the last with one stream of
+all threads and as served (a stream a core). All read the same tokens in the same batches.
 
 Speed: every runtime encodes all passages in each round, one after another; texts/s, and the ratio
 to torch fp32 within the round: median [least, most]. Loss: cosine of each passage's vector with

@@ -35,38 +35,21 @@ def table_types(model: ov.Model) -> Counter[str]:
 
 
 def test_tables_of_embeddings_stay_small_and_give_the_same_numbers() -> None:
-    stored, kept = (
-        ov.Core().read_model(GRAPH),
-        read_graph(GRAPH, tokens=False, adapters={}, rounded=True),
-    )
+    stored, kept = ov.Core().read_model(GRAPH), read_graph(GRAPH, tokens=False, adapters={})
     assert "int8" not in table_types(stored)
     assert table_types(kept)["int8"] >= 1
     np.testing.assert_allclose(outputs(kept)[0], outputs(stored)[0], atol=1e-5)
 
 
 def test_the_last_layer_is_a_second_output_and_leaves_the_first_as_it_is() -> None:
-    plain = outputs(read_graph(GRAPH, tokens=False, adapters={}, rounded=True))
-    both = outputs(read_graph(GRAPH, tokens=True, adapters={}, rounded=True))
+    plain = outputs(read_graph(GRAPH, tokens=False, adapters={}))
+    both = outputs(read_graph(GRAPH, tokens=True, adapters={}))
     assert len(plain) == 1
     assert [one.ndim for one in both] == [2, 3]
     np.testing.assert_allclose(both[0], plain[0], atol=1e-5)
 
 
-def test_without_rounding_layers_multiply_floats_and_give_nearly_the_same() -> None:
-    rounded = read_graph(GRAPH, tokens=False, adapters={}, rounded=True)
-    whole = read_graph(GRAPH, tokens=False, adapters={}, rounded=False)
-    kinds = [
-        Counter(op.get_type_name() for op in one.get_ordered_ops()) for one in (rounded, whole)
-    ]
-    assert kinds[0]["FakeQuantize"] == 36
-    assert kinds[1]["FakeQuantize"] == 0
-    assert kinds[0]["MatMul"] == kinds[1]["MatMul"]
-    given, exact = outputs(rounded)[0], outputs(whole)[0]
-    assert np.abs(given - exact).max() > 1e-4
-    assert (given * exact).sum() == pytest.approx(1, abs=0.03)
-
-
 def test_a_layer_that_is_not_there_is_named() -> None:
     thin = np.zeros((1, 1), dtype=np.float32)
     with pytest.raises(ModelError, match=r"has no layer lower\.99"):
-        read_graph(GRAPH, tokens=False, adapters={"lower.99": (thin, thin)}, rounded=True)
+        read_graph(GRAPH, tokens=False, adapters={"lower.99": (thin, thin)})
