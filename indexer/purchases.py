@@ -76,9 +76,9 @@ def _moments(column: pd.Series[Any]) -> pd.Series[Any]:
 
     if pd.api.types.is_datetime64_any_dtype(column):
         return pd.to_datetime(column, utc=True)
-    texts = column.where(column.isna(), column.astype(str).str.strip())
     if pd.api.types.is_numeric_dtype(column):
         return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us, UTC]")
+    texts = column.where(column.isna(), column.astype(str).str.strip())
     at = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
     for form in DATES:
         if not (left := at.isna() & texts.notna()).any():

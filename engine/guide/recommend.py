@@ -153,7 +153,7 @@ class Recommender:
         open_rows[unwanted] = False
         groups = {product.group_id for product in self._snapshot.products.fetch(unwanted)} - {""}
         for group in groups:
-            with suppress(FilterError):  # too long to be found by: no more than one is shown
+            with suppress(FilterError):  # what is too long for a filter groups nothing
                 open_rows[self._snapshot.facets.holding("group_id", group)] = False
 
     def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
@@ -287,11 +287,10 @@ class Recommender:
 
     def _one_a_group(self, rows: Rows, before: Rows) -> Rows:
         """Rows in order, of variants of one product the first alone; none of those `before`."""
-        seen = set(self._snapshot.facets.groups(before).tolist())
+        groups = self._snapshot.facets.groups
+        seen = set(groups(before).tolist())
         kept = []
-        for row, group in zip(
-            rows.tolist(), self._snapshot.facets.groups(rows).tolist(), strict=True
-        ):
+        for row, group in zip(rows.tolist(), groups(rows).tolist(), strict=True):
             if group not in seen:
                 kept.append(row)
                 seen.add(group)

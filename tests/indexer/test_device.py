@@ -87,8 +87,7 @@ def test_the_same_is_found_whatever_encoded(catalog: Path, tmp_path: Path, asked
         engine.snapshot.vectors[:].astype(np.float32) for engine in (of_gpu, of_cpu)
     )
     cosines = (vectors * expected).sum(axis=1)
-    assert cosines.min() >= 0.98
-    assert (vectors != expected).any()  # by how much is the CPU's doing
+    assert 0.98 <= cosines.min() < 1 - 1e-4
     for stage in (Stage.DENSE, Stage.FUSED, Stage.RERANKED):
         for query in QUERIES:
             found, wanted = (

@@ -320,6 +320,6 @@ def test_under_a_filter_there_are_as_many_as_the_shelf_has(guide: ShoppingGuide)
     for brand in brands:
         allowed = RowSet.of(np.array(rows_of[brand]), len(guide.snapshot))
         for events in ([], bought(guide, *some_ids(guide, 1))):
-            found = guide.recommender.recommend(events, k=5, allowed=allowed, now=NOW, explain=True)
-            assert len(found) == 5
+            found = guide.recommender.recommend(events, k=9, allowed=allowed, now=NOW, explain=True)
+            assert len(found) == 9
             assert {one.product.brand for one in found} == {brand}
