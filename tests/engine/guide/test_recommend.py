@@ -47,6 +47,15 @@ def test_no_variant_of_what_is_not_wanted_is_recommended(
             assert product.group_id not in {one.product.group_id for one in found}
 
 
+def test_many_variants_take_no_places_of_others(
+    guide: ShoppingGuide, variants: list[Product], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.guide.recommend._HEAD", 1)  # of two products that are looked at
+    for product in variants:
+        (found,) = guide.recommend([Event(product.id, at=NOW - timedelta(days=7))], k=1, now=NOW)
+        assert found.product.group_id != product.group_id
+
+
 def test_what_is_like_a_product_is_in_stock_and_none_of_its_variants(
     guide: ShoppingGuide, variants: list[Product]
 ) -> None:

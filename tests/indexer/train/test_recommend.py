@@ -323,3 +323,13 @@ def test_under_a_filter_there_are_as_many_as_the_shelf_has(guide: ShoppingGuide)
             found = guide.recommender.recommend(events, k=9, allowed=allowed, now=NOW, explain=True)
             assert len(found) == 9
             assert {one.product.brand for one in found} == {brand}
+
+
+def test_among_new_products_alone_there_is_nothing_to_explain(guide: ShoppingGuide) -> None:
+    stored = guide.recommender.stored
+    assert stored is not None
+    new = RowSet.of(np.flatnonzero(stored.item_of < 0)[:20], len(guide.snapshot))
+    found = guide.recommender.recommend([], k=3, allowed=new, now=NOW, explain=True)
+    assert len(found) == 3
+    assert {one.reason for one in found} == {Reason.NEW}
+    assert not any(one.features for one in found)
