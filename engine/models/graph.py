@@ -16,6 +16,9 @@ Adapters = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """By name of a linear layer two matrices, (outputs, rank) and (rank, inputs): their product is
 added to its weights (LoRA, Hu et al. 2021)."""
 
+READ_AS = "small tables, sums fit"
+"""What becomes of every graph that is read: what is compiled of it is kept under this name."""
+
 
 def read_graph(graph: Path, *, tokens: bool, adapters: Adapters) -> ov.Model:
     """The graph in a file.
@@ -31,6 +34,7 @@ def read_graph(graph: Path, *, tokens: bool, adapters: Adapters) -> ov.Model:
     """
     model = _small_tables(ov.Core().read_model(graph))
     _adapt(graph, model, adapters)
+    _fit_sums(model)
     return _with_tokens(graph, model) if tokens else model
 
 
@@ -109,6 +113,37 @@ def _changed(weights: ov.Node, change: NDArray[np.float32]) -> ov.Node:
     finer = np.abs(wanted).max(axis=1, keepdims=True) / np.abs(whole).max()
     again = ops.constant(np.rint(wanted / finer).astype(np.int8))
     return ops.multiply(ops.convert(again, "f32"), ops.constant(finer))
+
+
+def _fit_sums(model: ov.Model) -> None:
+    """Scale rows of int8 weights so that no CPU's sums overflow.
+
+    x86 CPUs without VNNI add the products of two neighbouring bytes in 16 bits and cut off what
+    does not fit (VPMADDUBSW, Intel's Software Developer's Manual, volume 2). An input has up to
+    255, so the weights of two neighbours may come to 128: rows that have more are rounded anew in
+    larger steps, by 127 to leave room for rounding. The sums are then the same on every CPU.
+    """
+    for layer in model.get_ordered_ops():
+        if layer.get_type_name() != "MatMul":
+            continue
+        weights = layer.input_value(1).get_node()
+        if weights.get_type_name() != "Multiply":
+            continue
+        rounded, steps = (value.get_node() for value in weights.input_values())
+        stored = rounded.input_value(0).get_node() if rounded.get_input_size() else rounded
+        if stored.get_element_type() != ov.Type.i8 or not _by_row(stored, steps):
+            continue
+        whole = stored.data.astype(np.int16)  # (outputs, inputs)
+        sums = np.abs(whole[:, :-1:2] + whole[:, 1::2]).max(axis=1, keepdims=True, initial=0)
+        if sums.max() <= _MOST_TWO:
+            continue
+        larger = np.maximum(sums / np.float32(_MOST_TWO - 1), 1)  # (outputs, 1)
+        again = ops.constant(np.rint(whole / larger).astype(np.int8))
+        fitting = ops.multiply(ops.convert(again, "f32"), ops.constant(steps.data * larger))
+        layer.input(1).replace_source_output(fitting.output(0))
+
+
+_MOST_TWO = 128
 
 
 def _smoothing(layer: ov.Node) -> NDArray[np.float32]:

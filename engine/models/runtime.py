@@ -21,7 +21,7 @@ from engine.cores import usable_cores
 from engine.errors import ModelError
 from engine.models.compiled import compile_kept
 from engine.models.folder import GRAPH_FILE
-from engine.models.graph import Adapters, read_graph
+from engine.models.graph import READ_AS, Adapters, read_graph
 from engine.models.openvino import ov
 
 Tokens = NDArray[np.int64]
@@ -263,7 +263,7 @@ def _compile(
             graph,
             options,
             lambda: read_graph(graph, tokens=tokens, adapters=adapters),
-            variant="tokens" if tokens else "",
+            variant=f"{READ_AS}, tokens" if tokens else READ_AS,
             kept=None if adapters else kept,
         )
     except RuntimeError as error:

@@ -177,7 +177,7 @@ def export_reranker(
             tokenizer = load_tokenizer(folder, max_length)
             sequences = tokenizer.encode_batch(used)
             graph = folder / GRAPH_FILE
-            write_graph(graph, checkpoint.module, sequences, precision, narrow=True)
+            write_graph(graph, checkpoint.module, sequences, precision)
             info = RerankerInfo(
                 name=name or Path(base).name,
                 labels=classes,
