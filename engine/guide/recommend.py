@@ -21,7 +21,7 @@ from engine.guide.reasons import Reason, find_reason, liked_rows
 from engine.guide.stored import StoredBehaviour
 from engine.guide.taste import Taste
 from engine.snapshot import Snapshot
-from engine.types import Product, Rows, RowSet
+from engine.types import Product, Ranking, Rows, RowSet
 
 _FRESH_EVERY = 10  # every tenth place goes to what nobody bought yet
 _FRESH_POOL = 200
@@ -84,6 +84,12 @@ class Recommender:
         mask[self._snapshot.facets.holding("in_stock", "false")] = True
         return mask
 
+    @cached_property
+    def _by_rating(self) -> Rows:
+        """All rows, those rated most often first, (products,)."""
+        counts = np.nan_to_num(self._snapshot.facets.numbers("rating_count"))
+        return np.lexsort((self._snapshot.id_rank, -counts))
+
     def recommend(
         self,
         events: Sequence[Event],
@@ -117,10 +123,10 @@ class Recommender:
         open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
         unwanted = self._unwanted(by_row)
         self._close(open_rows, unwanted)
-        ranked = self._ranked(by_row, open_rows)
+        ranked = self._ranked(by_row, open_rows, k)
         chosen = self._one_a_group(self._varied(ranked.rows, ranked.scores), unwanted)[:k]
         share = max(k // _FRESH_EVERY, k - len(chosen))
-        fresh = self._fresh(by_row, open_rows, 5 * share)
+        fresh = self._fresh(by_row, open_rows, share + len(chosen))  # variants of those among it
         fresh = self._one_a_group(fresh, np.concatenate([unwanted, chosen]))[:share]
         rows = _mixed(chosen, fresh, k)
         features = self._features(rows, ranked) if explain else {}
@@ -162,9 +168,10 @@ class Recommender:
         Its own variants are left out, and what is out of stock.
         """
         vector = self._snapshot.vectors[row].astype(np.float32)
-        (ranking,) = self._snapshot.dense.search(vector[None, :], 2 * k + 50, allowed)
-        rows = ranking.rows[(ranking.rows != row) & ~self._sold_out[ranking.rows]]
-        return self._one_a_group(rows, np.array([row]))[:k]
+        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
+        self._close(open_rows, np.array([row]))
+        near = self._nearest(vector, 2 * k + 50, open_rows, least=k)
+        return self._one_a_group(near.rows, np.array([row]))[:k]
 
     def complements(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
         """The products most often bought in one order with this one, best first; no variants.
@@ -201,11 +208,11 @@ class Recommender:
         repeat = np.where(items >= 0, self.stored.model.number("repeat")[items], 0.0)
         return np.union1d(unwanted, owned[repeat < self.stored.model.info.durable])
 
-    def _ranked(self, history: History, open_rows: NDArray[np.bool_]) -> _Ranked:
-        """Rows that may be recommended, best first."""
+    def _ranked(self, history: History, open_rows: NDArray[np.bool_], least: int) -> _Ranked:
+        """Rows that may be recommended, best first, of `least` products if there are so many."""
         stored = self.stored
         if stored is None or stored.model.forest is None:
-            return self._by_text(history, open_rows)
+            return self._by_text(history, open_rows, least)
         items = stored.item_of[history.items].astype(np.int64)
         known = replace(history, items=items).take(items >= 0)
         taste = Taste(known, stored.model)
@@ -213,33 +220,64 @@ class Recommender:
         rows = stored.row_of[found]
         kept = (rows >= 0) & open_rows[np.maximum(rows, 0)]
         found, rows = found[kept], rows[kept]
-        if len(found) < _HEAD:  # a filter keeps few of them
-            found = np.union1d(found, self._best_open(stored, open_rows))
+        if len(found) < _HEAD or self._products_of(rows) < least:  # a filter keeps few of them
+            found = np.union1d(found, self._best_open(stored, open_rows, max(_HEAD, least)))
             rows = stored.row_of[found]
         features = taste.features(found, stored)
         scores = stored.model.forest.predict(features)
         order = np.lexsort((self._snapshot.id_rank[rows], -scores))
         return _Ranked(rows[order], scores[order], features[order])
 
-    def _best_open(self, stored: StoredBehaviour, open_rows: NDArray[np.bool_]) -> Rows:
-        """The items bought most of late that may be recommended."""
+    def _best_open(
+        self, stored: StoredBehaviour, open_rows: NDArray[np.bool_], many: int
+    ) -> NDArray[np.int64]:
+        """The items bought most of late that may be recommended, one variant of each product."""
         sold = stored.model.best_sold(len(stored.row_of))
         rows = stored.row_of[sold]
-        return sold[(rows >= 0) & open_rows[np.maximum(rows, 0)]][:_HEAD]
+        sold = sold[(rows >= 0) & open_rows[np.maximum(rows, 0)]]
+        return sold[self._first_variants(stored.row_of[sold], many)]
 
-    def _by_text(self, history: History, open_rows: NDArray[np.bool_]) -> _Ranked:
+    def _first_variants(self, rows: Rows, many: int) -> NDArray[np.int64]:
+        """Places of the first variant of each of the first `many` products among rows in order."""
+        read = many
+        while True:
+            groups = self._snapshot.facets.groups(rows[:read])
+            first = np.unique(groups, return_index=True)[1]
+            if len(first) >= many or read >= len(rows):
+                return np.sort(first)[:many]
+            read *= 4
+
+    def _products_of(self, rows: Rows) -> int:
+        """How many products they are, variants of one counted once."""
+        return len(np.unique(self._snapshot.facets.groups(rows)))
+
+    def _nearest(
+        self, profile: NDArray[np.float32], many: int, open_rows: NDArray[np.bool_], *, least: int
+    ) -> Ranking:
+        """The rows nearest to a vector: `many`, or more until they are of `least` products."""
+        allowed = RowSet(open_rows)
+        while True:
+            (ranking,) = self._snapshot.dense.search(profile[None, :], many, allowed)
+            if len(ranking.rows) < many or self._products_of(ranking.rows) >= least:
+                return ranking
+            many *= 4
+
+    def _best_rated(self, open_rows: NDArray[np.bool_], many: int) -> _Ranked:
+        """The products rated most often, one variant of each; by how often."""
+        rows = self._by_rating[open_rows[self._by_rating]]
+        rows = rows[self._first_variants(rows, many)]
+        counts = self._snapshot.facets.numbers("rating_count")[rows]
+        return _Ranked(rows, np.log1p(np.nan_to_num(counts)).astype(np.float64))
+
+    def _by_text(self, history: History, open_rows: NDArray[np.bool_], least: int) -> _Ranked:
         """Where no purchases are known: what is like what the shopper liked, else what is rated."""
         liked, worth = liked_rows(history)
         if not len(liked):
-            rows = np.flatnonzero(open_rows).astype(np.int64)
-            counts = self._snapshot.facets.numbers("rating_count")[rows]
-            rated = np.log1p(np.nan_to_num(counts)).astype(np.float64)
-            order = np.lexsort((self._snapshot.id_rank[rows], -rated))[: 2 * _HEAD]
-            return _Ranked(rows[order], rated[order])
+            return self._best_rated(open_rows, max(2 * _HEAD, least))
         vectors = self._snapshot.vectors[liked].astype(np.float32)
         profile = (worth.astype(np.float32) @ vectors).astype(np.float32)
         profile /= max(float(np.linalg.norm(profile)), 1e-9)
-        (ranking,) = self._snapshot.dense.search(profile[None, :], 2 * _HEAD, RowSet(open_rows))
+        ranking = self._nearest(profile, 2 * _HEAD, open_rows, least=least)
         return _Ranked(ranking.rows, ranking.scores.astype(np.float64))
 
     def _varied(self, rows: Rows, scores: NDArray[np.float64]) -> Rows:
@@ -259,21 +297,19 @@ class Recommender:
             nearest = np.maximum(nearest, np.maximum(cosines[best], 0.0))
         return np.concatenate([head[order], rows[_HEAD:]])
 
-    def _fresh(self, history: History, open_rows: NDArray[np.bool_], k: int) -> Rows:
-        """The best of what nobody bought yet."""
+    def _fresh(self, history: History, open_rows: NDArray[np.bool_], least: int) -> Rows:
+        """What nobody bought yet, best first, of `least` products where there are so many."""
         stored = self.stored
         if stored is None:
             return np.empty(0, dtype=np.int64)
-        new = np.flatnonzero(open_rows & (stored.item_of < 0)).astype(np.int64)
+        open_rows = open_rows & (stored.item_of < 0)
+        new = np.flatnonzero(open_rows).astype(np.int64)
         liked, worth = liked_rows(history)
-        if len(new) > _FRESH_POOL:
-            if not len(liked):
-                return np.empty(0, dtype=np.int64)
+        if len(new) > _FRESH_POOL and len(liked):
             profile = worth.astype(np.float32) @ self._snapshot.vectors[liked].astype(np.float32)
-            (near,) = self._snapshot.dense.search(
-                profile[None, :].astype(np.float32), _FRESH_POOL, RowSet.of(new, len(open_rows))
-            )
-            new = near.rows
+            new = self._nearest(profile, _FRESH_POOL, open_rows, least=least).rows
+        elif len(new) > _FRESH_POOL:
+            new = self._best_rated(open_rows, max(_FRESH_POOL, least)).rows
         sold = stored.model.best_sold(_EVERYBODY)
         sold = sold[stored.row_of[sold] >= 0]
         vectors = self._snapshot.vectors
@@ -283,7 +319,7 @@ class Recommender:
             stored.vectors(sold),
             stored.model.sold()[sold],
         )
-        return new[np.lexsort((self._snapshot.id_rank[new], -scores))][:k]
+        return new[np.lexsort((self._snapshot.id_rank[new], -scores))]
 
     def _one_a_group(self, rows: Rows, before: Rows) -> Rows:
         """Rows in order, of variants of one product the first alone; none of those `before`."""

@@ -13,6 +13,8 @@ from engine.guide.guide import ShoppingGuide
 from engine.guide.history import Deed, Event
 from engine.guide.reasons import Reason
 from engine.types import Product
+from indexer.build import IndexOptions, index_catalog
+from tests.shop import write_catalog
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -54,6 +56,23 @@ def test_many_variants_take_no_places_of_others(
     for product in variants:
         (found,) = guide.recommend([Event(product.id, at=NOW - timedelta(days=7))], k=1, now=NOW)
         assert found.product.group_id != product.group_id
+
+
+def test_of_shelves_full_of_variants_every_product_is_shown(tmp_path: Path) -> None:
+    sizes = [
+        Product(id=f"{name}-{size}", title=f"{name} shoe, size {size}", group_id=name)
+        for name in ("oak", "elm", "fir")
+        for size in range(80)
+    ]
+    write_catalog(tmp_path / "shoes.jsonl", sizes)
+    options = IndexOptions(reranker=None, ranking=None)
+    index_catalog(tmp_path / "shoes.jsonl", tmp_path / "store", options)
+    shoes = ShoppingGuide.open(tmp_path / "store")
+    found = [one.product.group_id for one in shoes.recommend([], k=3, now=NOW)]
+    assert sorted(found) == ["elm", "fir", "oak"]
+    found = [one.product.group_id for one in shoes.recommend([Event("oak-1", at=NOW)], k=3)]
+    assert sorted(found) == ["elm", "fir"]
+    assert sorted(one.group_id for one in shoes.similar("oak-1", k=3)) == ["elm", "fir"]
 
 
 def test_what_is_like_a_product_is_in_stock_and_none_of_its_variants(

@@ -307,8 +307,14 @@ def test_orders_numbered_for_each_shopper_are_not_taken_for_one(tmp_path: Path) 
     assert (behaviour.by_basket.items < 0).all()  # nothing was bought with anything
 
 
-def test_under_a_filter_there_are_as_many_as_the_shelf_has(guide: ShoppingGuide) -> None:
+@pytest.mark.parametrize("looked_at", [None, 1])
+def test_under_a_filter_there_are_as_many_as_the_shelf_has(
+    guide: ShoppingGuide, monkeypatch: pytest.MonkeyPatch, looked_at: int | None
+) -> None:
     """What sells is looked for under the filter, not filtered afterwards; and explained."""
+    if looked_at:  # where each product has many variants, so few are not enough
+        monkeypatch.setattr("engine.guide.recommend._HEAD", looked_at)
+        monkeypatch.setattr("engine.guide.recommend._FRESH_POOL", looked_at)
     groups: dict[str, set[str]] = defaultdict(set)
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, product in enumerate(guide.snapshot.products):
