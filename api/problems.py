@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -18,9 +19,17 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.service import NotReadyError, OverloadedError
-from engine.errors import FilterError, ProductNotFoundError, QueryError, StageUnavailableError
+from engine.errors import (
+    FilterError,
+    ModelError,
+    ProductNotFoundError,
+    QueryError,
+    StageUnavailableError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_log = structlog.get_logger("daogou.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,8 @@ INVALID_QUERY: Final = Kind("invalid-query", "The query cannot be searched", 422
 INVALID_FILTER: Final = Kind("invalid-filter", "The filter cannot be applied", 422)
 STAGE_UNAVAILABLE: Final = Kind("stage-unavailable", "This catalog has no such stage", 422)
 PRODUCT_NOT_FOUND: Final = Kind("product-not-found", "There is no such product", 404)
+BAD_REQUEST: Final = Kind("bad-request", "Bad Request", 400)
+"""A body that is no JSON text at all: not UTF-8, or nested without end."""
 BODY_TOO_LARGE: Final = Kind("body-too-large", "The request body is too large", 413)
 URL_TOO_LONG: Final = Kind("url-too-long", "The address is too long", 414)
 NOT_READY: Final = Kind("not-ready", "The catalog is not open", 503)
@@ -116,7 +127,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
         raise error
     parts = [_part(each) for each in error.errors()]
     first = parts[0]
-    where = first.get("parameter") or first["pointer"].removeprefix("#").lstrip("/") or "body"
+    where = first.get("parameter", first.get("pointer", "").removeprefix("#").lstrip("/")) or "body"
     return problem_response(
         request.scope, INVALID_REQUEST, f"{where}: {first['detail']}", errors=parts
     )
@@ -146,6 +157,13 @@ async def _product_not_found(request: Request, error: Exception) -> Response:
 
 async def _not_ready(request: Request, error: Exception) -> Response:
     return problem_response(request.scope, NOT_READY, str(error), headers={"Retry-After": "1"})
+
+
+async def _model_lost(request: Request, error: Exception) -> Response:
+    """A model that is opened when it is first needed, and is no longer there."""
+    _log.error("a model cannot be opened", reason=str(error))
+    detail = "A model cannot be opened: its snapshot was pruned, or is damaged. Restart the server"
+    return problem_response(request.scope, NOT_READY, detail)
 
 
 async def _overloaded(request: Request, error: Exception) -> Response:
@@ -182,6 +200,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(QueryError, _unusable)
     app.add_exception_handler(FilterError, _unusable)
     app.add_exception_handler(StageUnavailableError, _stage_unavailable)
+    app.add_exception_handler(ModelError, _model_lost)
     app.add_exception_handler(ProductNotFoundError, _product_not_found)
     app.add_exception_handler(NotReadyError, _not_ready)
     app.add_exception_handler(OverloadedError, _overloaded)

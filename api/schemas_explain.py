@@ -11,7 +11,7 @@ from engine.guide.explain import Explanation, Part
 
 
 class PartBody(BaseModel):
-    """One feature of the final score."""
+    """One feature of the score."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,6 +36,10 @@ class ExplanationBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     summary: str = Field(description="For the shopper.")
+    score: float = Field(
+        description="What is explained. A hit's own is another where results are sorted otherwise, "
+        "lie beyond the candidates, or were asked for by id, SKU or GTIN."
+    )
     features: dict[str, PartBody]
     words: list[NamedBody] = Field(description="Those that carry the score, the first most.")
     missing: list[str] = Field(description="Words of the query that the product does not meet.")
@@ -55,6 +59,7 @@ def explanation_answer(explanation: Explanation) -> dict[str, Any]:
     """The explanation as JSON types, in the shape of `ExplanationBody`."""
     return {
         "summary": explanation.summary,
+        "score": round(explanation.score, 6),
         "features": parts_answer(explanation.features),
         "words": [
             {

@@ -78,9 +78,7 @@ class StatementBody(BaseModel):
 
     field: str = Field(description="price, brand, color, category, or an attribute.")
     words: str
-    span: list[int] = Field(
-        description="Where they begin and end in the query as it was understood."
-    )
+    span: list[int] = Field(description="Where they begin and end in `read`, in characters.")
     value: str
     negated: bool
     confidence: float = Field(description="That it is meant, by the words and the catalog, 0 to 1.")
@@ -115,6 +113,10 @@ class NavigationBody(BaseModel):
     )
     corrected: bool = Field(
         description="True where that was searched instead: `understand=false` undoes it."
+    )
+    read: str = Field(
+        description="The words that were read: cleaned, respelt where that is sure. `query` holds "
+        "what is left of them where some became filters."
     )
     understood: list[StatementBody]
     shelves: list[NearShelfBody] = Field(description="Where the best products stand.")
@@ -155,6 +157,7 @@ def navigation_answer(found: Navigation) -> dict[str, Any]:
     return {
         "did_you_mean": found.did_you_mean,
         "corrected": found.corrected,
+        "read": found.read,
         "understood": [
             {
                 "field": one.field,

@@ -158,7 +158,7 @@ def _worth(rows: Rows, matches: Matches) -> Scores:
 
 def _descending(count: int) -> Scores:
     """Scores that say nothing but the order."""
-    return -np.arange(count, dtype=np.float32)
+    return np.arange(0, -count, -1, dtype=np.float32)
 
 
 def _first_of_each(ranking: Ranking, keys: NDArray[np.int64]) -> Ranking:

@@ -49,6 +49,7 @@ SEARCH_RESPONSE: Final[dict[str, Any]] = {
     },
     "did_you_mean": None,
     "corrected": False,
+    "read": "red running shoes",
     "understood": [
         {
             "field": "color",

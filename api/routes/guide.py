@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from api.problems import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     INVALID_FILTER,
     INVALID_QUERY,
@@ -47,7 +48,7 @@ _PROBLEMS = (INVALID_REQUEST, INVALID_FILTER, NOT_READY, OVERLOADED)
     "/recommend",
     summary="Products for a shopper",
     response_model=RecommendResponse,
-    responses=documented(*_PROBLEMS, INVALID_QUERY, BODY_TOO_LARGE),
+    responses=documented(*_PROBLEMS, INVALID_QUERY, BAD_REQUEST, BODY_TOO_LARGE),
 )
 async def recommend(body: RecommendRequest, service: ServiceDep) -> Response:
     """The products that suit what a shopper did, each with its reason. The history is not kept."""
@@ -65,7 +66,7 @@ async def recommend(body: RecommendRequest, service: ServiceDep) -> Response:
     "/ask",
     summary="A question, and the catalog's answer",
     response_model=AskResponse,
-    responses=documented(*_PROBLEMS, INVALID_QUERY, PRODUCT_NOT_FOUND, BODY_TOO_LARGE),
+    responses=documented(*_PROBLEMS, INVALID_QUERY, PRODUCT_NOT_FOUND, BAD_REQUEST, BODY_TOO_LARGE),
 )
 async def ask(body: AskRequest, service: ServiceDep, phraser: PhraserDep) -> Response:
     """What the catalog says to a question on products, or advice for what a shopper needs."""

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from api.problems import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     INVALID_FILTER,
     INVALID_QUERY,
@@ -72,7 +73,7 @@ async def search(
     "",
     summary="Search the catalog, with JSON filters",
     response_model=SearchResponse,
-    responses={**_OK, **documented(*_PROBLEMS, BODY_TOO_LARGE)},
+    responses={**_OK, **documented(*_PROBLEMS, BAD_REQUEST, BODY_TOO_LARGE)},
 )
 async def search_json(
     request: Request, body: SearchRequest, service: ServiceDep, metrics: MetricsDep

@@ -284,6 +284,9 @@ class Consultant:
         chosen, missing = _cover(wanted, pieces)
         if not missing:
             return Checked(wish.words, met=True, evidence=chosen)
+        denying = tuple(one for term in missing for one in _saying({MARK + term}, pieces))
+        if denying:
+            return Checked(wish.words, met=False, evidence=denying[:1])
         nearest = self._answer(wish.words, product, pieces)
         if nearest.answered and not chosen:
             chosen = (nearest.evidence[0].piece,)

@@ -73,10 +73,14 @@ class Explanation:
     """Share of the score that the named words have alone; may be over 1."""
     lost: float
     """Share of the score that is lost without them."""
+    by_number: bool = False
+    """Whether the product leads because its id, SKU or GTIN was asked for, whatever its score."""
 
     @property
     def summary(self) -> str:
         """For the shopper: "matches: waterproof, coat (jacket); missing: red"."""
+        if self.by_number:
+            return "asked for by its id, SKU or GTIN"
         met: dict[str, list[str]] = {}
         for one in self.named:
             if one.meets:
@@ -138,6 +142,7 @@ class Explainer:
             return self.occlusion.scores(answer, stage, blotted)
 
         name_words(cases, scores)
+        leads = np.isin(rows, answer.leaders).tolist()
         features, adds = self._ranker.parts(stage, self._ranker.signals(answer, stage, rows))
         return [
             Explanation(
@@ -147,9 +152,10 @@ class Explainer:
                     for name, part in adds.items()
                 },
                 named=self._named(asked, own, case),
-                missing=self._missing(answer, asked, row, own),
+                missing=() if leads[at] else self._missing(answer, asked, row, own),
                 kept=case.kept,
                 lost=case.lost,
+                by_number=leads[at],
             )
             for at, (row, own, case) in enumerate(zip(rows.tolist(), wordings, cases, strict=True))
         ]

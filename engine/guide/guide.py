@@ -15,13 +15,14 @@ from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compar
 from engine.guide.explain import MOST_EXPLAINED, Explainer, Explanation
 from engine.guide.history import Event
 from engine.guide.navigate import Navigated, Navigator
+from engine.guide.needs import Needs
 from engine.guide.recommend import Recommendation, Recommender
 from engine.listing import AS_RANKED, View
 from engine.retrieval.filters import allowed_rows
 from engine.retrieval.shelves import Shelf
 from engine.retrieval.suggestions import Completion
 from engine.search import SearchEngine
-from engine.types import And, Filter, Mode, Product, Rows, RowSet, SearchResult, Stage
+from engine.types import Filter, Mode, Product, Rows, RowSet, SearchResult, Stage
 from engine.understand import understand
 
 MOST_TURNS = 20
@@ -250,21 +251,24 @@ class ShoppingGuide(SearchEngine):
         """Products for what the turns state."""
         consultant = self.consultant
         needs, given_up = consultant.relaxed(consultant.needs([*before, question]), filters)
-        conditions = [one for one in (needs.to_filter(), filters) if one is not None]
         text = needs.text[: self.settings.max_query_chars] or question
-        found = self.search(
-            text,
-            k=_CONSIDERED * k,
-            filters=And(tuple(conditions)) if conditions else None,
-            view=View(collapse=True),
-        )
+
+        def search(stated: Needs) -> SearchResult:
+            both = stated.to_filter(filters)
+            return self.search(text, k=_CONSIDERED * k, filters=both, view=View(collapse=True))
+
+        found = search(needs)
+        while not found.hits and needs.constraints:  # all hold together, but of other products
+            tried = [(one, rest, search(rest)) for one, rest in needs.each_without()]
+            one, needs, found = max(tried, key=lambda each: each[2].count)
+            given_up = (*given_up, one)
         suggestions = consultant.suggest(needs, given_up, [hit.product for hit in found.hits], k)
         products = [one.product for one in suggestions]
         if explain:
             whys = self.explain(
                 text,
                 [product.id for product in products[:MOST_EXPLAINED]],
-                filters=And(tuple(conditions)) if conditions else None,
+                filters=needs.to_filter(filters),
             )
             suggestions = tuple(
                 replace(one, explanation=why) for one, why in zip(suggestions, whys, strict=False)

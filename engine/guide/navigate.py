@@ -51,6 +51,9 @@ class Navigation:
     """The query in the catalog's spelling, where that differs."""
     corrected: bool = False
     """Whether that was searched for instead of what was typed."""
+    read: str = ""
+    """The words that were read, cleaned and respelt where that is sure: what statements have their
+    places in. They are searched for without what became a filter."""
     understood: tuple[Statement, ...] = ()
     shelves: tuple[NearShelf, ...] = ()
     """Most of the best products first."""
@@ -123,6 +126,7 @@ class Navigator:
             Navigation(
                 did_you_mean=None if correction is None else correction.text,
                 corrected=corrected,
+                read=clean(asked) if short else "",
                 understood=tuple(chosen),
                 shelves=tuple(self._near(result)),
                 related=related,

@@ -56,11 +56,15 @@ _MONEYED = [
     )
 ]
 """What is a bound of the price where a currency stands in it: "$50 or less"."""
-_CONNECTED = re.compile(
-    r"\s+(?:and|or|with|for|that|which|but|in)\s+|\s+(?=(?:not|no|without|except)\s)|[,;.?!]+(?:\s+|$)",
-    re.IGNORECASE,
+_REFUSAL = (
+    r"(?<!\w)(?:not|no|without|except(?: for)?|never|nothing|excluding|avoid(?:ing)?|hate"
+    r"|(?:is|are)n[’']?t|(?:do not|don[’']?t) (?:want|like|need)|(?:other|rather) than|instead of"
+    r"|(?:any(?:thing|one|body)?|every(?:thing|one)|all) but)\s+"
+    r"(?:(?:made (?:by|in|of|from)|in|any|from|by|of|an?|the|anything)\s+)*"
 )
-_REFUSAL = r"(?<!\w)(?:not|no|without|except|never|nothing)\s+(?:in\s+|any\s+)?"
+_CONNECTED = re.compile(
+    r"\s+(?:and|or|with|for|that|which|but|in)\s+|[,;.?!]+(?:\s+|$)", re.IGNORECASE
+)
 _REFUSED = re.compile(_REFUSAL, re.IGNORECASE)
 _REFUSED_NEXT = re.compile(f"{_REFUSAL}$", re.IGNORECASE)
 _WORD = re.compile(r"[^\s,;.?!()]+")
@@ -72,6 +76,7 @@ thing want we what what's which would
 _ASKING = set(_ASKS.split())
 """Words that ask, and say nothing of what for."""
 _LONGEST = 4  # words of a brand or colour
+_LISTED = re.compile(r"\s*(?:,|,?\s+(?P<either>n?or)(?:\s+(?:in|from|by))?)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +136,17 @@ class Needs:
         refused = [f"without {wish.words}" for wish in self.wishes if wish.negated]
         return " ".join(wanted + refused)
 
-    def to_filter(self) -> Filter | None:
-        """All constraints together; None without any."""
-        clauses = tuple(one.to_filter() for one in self.constraints)
+    def to_filter(self, beside: Filter | None = None) -> Filter | None:
+        """All constraints together, and another filter beside them; None without any."""
+        others = () if beside is None else (beside,)
+        clauses = (*(one.to_filter() for one in self.constraints), *others)
         return And(clauses) if clauses else None
+
+    def each_without(self) -> Iterator[tuple[Constraint, Needs]]:
+        """Each constraint, and the needs without it."""
+        for one in self.constraints:
+            rest = tuple(other for other in self.constraints if other is not one)
+            yield one, replace(self, constraints=rest)
 
 
 def read_needs(turns: Sequence[str], facets: Facets) -> Needs:
@@ -201,7 +213,7 @@ def _bound(match: re.Match[str], *, explicit: bool) -> Constraint:
 
 def _wishes(text: str) -> Iterator[Wish]:
     """The phrases between connecting words, without the words that ask."""
-    for phrase in _CONNECTED.split(text):
+    for phrase in _CONNECTED.split(_REFUSED.sub(", not ", text)):
         refused = _REFUSED.match(phrase.strip())
         words = phrase.strip()[refused.end() :] if refused else phrase.strip()
         kept = words.split()
@@ -220,7 +232,7 @@ def _says_nothing(word: str) -> bool:
 
 def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
     """Brands and colours of the catalog that the text names, the longest first, and the rest."""
-    words = list(_WORD.finditer(text))
+    whole, words = text, list(_WORD.finditer(text))
     found: list[tuple[int, Constraint]] = []
     taken: list[tuple[int, int]] = []
     for length in range(min(_LONGEST, len(words)), 0, -1):
@@ -238,7 +250,33 @@ def _named(text: str, facets: Facets) -> tuple[list[Constraint], str]:
             taken.append((start, end))
     for begin, end in sorted(taken, reverse=True):
         text = f"{text[:begin]} {text[end:]}"
-    return [one for _, one in sorted(found, key=lambda pair: pair[0])], text
+    named = [one for _, one in sorted(found, key=lambda pair: pair[0])]
+    return _either(named, whole), text
+
+
+def _either(named: Sequence[Constraint], text: str) -> list[Constraint]:
+    """The constraints, those that "or" joins as one: "red, blue or green"; "not red or blue"."""
+    joined: list[Constraint] = []
+    listed: list[Constraint] = []  # the last of them, joined by commas alone so far
+    for one in named:
+        before = listed[-1] if listed else None
+        link = before and _LISTED.fullmatch(text, before.stop, one.start)
+        if not before or not link or one.field != before.field or one.negated:
+            listed = [one]
+        elif link["either"]:
+            first, names = listed[0], dict.fromkeys(
+                value for each in [*listed, one] for value in each.values
+            )  # fmt: skip
+            words = text[first.start : one.stop]
+            if first.negated:
+                words = f"{first.words}{text[first.stop : one.stop]}"
+            del joined[len(joined) - len(listed) :]
+            one = replace(first, words=words, values=tuple(names), stop=one.stop)  # noqa: PLW2901
+            listed = [one]
+        else:
+            listed.append(one)
+        joined.append(one)
+    return joined
 
 
 def refused_from(text: str, begin: int) -> int:

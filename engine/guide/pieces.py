@@ -32,7 +32,7 @@ class Piece:
     end: int | None = None
     """… up to here."""
     denied: str = ""
-    """The attribute's name, where its value is no: what the product does not have or do."""
+    """Where the statement is no more than a name and "no": what the product does not have or do."""
 
 
 def pieces_of(product: Product) -> list[Piece]:
@@ -51,7 +51,9 @@ def pieces_of(product: Product) -> list[Piece]:
 
 def _prose(text: str, field: str, index: int | None = None, start: int = 0) -> Piece:
     shown = text[:MOST_CHARS]
-    return Piece(shown, field, index, start, start + len(shown))
+    label, _, value = shown.partition(":")
+    denied = label.strip() if _denies(value.rstrip(" .")) else ""
+    return Piece(shown, field, index, start, start + len(shown), denied)
 
 
 def _fields(product: Product) -> Iterator[Piece]:

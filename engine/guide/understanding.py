@@ -38,7 +38,7 @@ class Statement:
     """price, brand, color, category, or an attribute by its name."""
     words: str
     start: int
-    """Where in the query as understood they begin …"""
+    """Where in the words that were read they begin …"""
     stop: int
     """… and end."""
     value: str

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from engine.errors import ProductNotFoundError, StageUnavailableError
+from engine.errors import ModelError, ProductNotFoundError, StageUnavailableError
 from engine.guide.consult import (
     Checked,
     Consultation,
@@ -135,6 +135,8 @@ class FakeEngine:
             raise StageUnavailableError("snapshot-1 has no reranker. Index with --reranker DIR")
         if query.text == "crash":
             raise RuntimeError("the secret of /etc/daogou")
+        if query.text == "lost":
+            raise ModelError("/srv/store/snapshots/1/models/reranker is not a model folder")
         if query.text == "slow":
             time.sleep(0.5)
         words = set(query.text.casefold().split())

@@ -50,7 +50,9 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_errors_are_documented_as_problem_details(document: dict[str, Any]) -> None:
     search = document["paths"]["/v1/search"]
     assert {"422", "414", "500", "503"} <= set(search["get"]["responses"])
-    assert {"422", "413", "500", "503"} <= set(search["post"]["responses"])
+    for path in ("/v1/search", "/v1/ask", "/v1/recommend"):
+        responses = document["paths"][path]["post"]["responses"]
+        assert {"400", "413", "422", "500", "503"} <= set(responses)
     assert {"404", "503"} <= set(document["paths"]["/v1/products/{product_id}"]["get"]["responses"])
     for operation in operations(document):
         for status, response in operation["responses"].items():

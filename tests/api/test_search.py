@@ -44,6 +44,7 @@ def test_the_best_product_comes_first_with_all_its_fields(client: TestClient) ->
         "timings": {"lexical": 1.25, "fused": 0.5},
         "did_you_mean": None,
         "corrected": False,
+        "read": "",
         "understood": [],
         "shelves": [],
         "related": [],
@@ -82,6 +83,7 @@ def test_hits_are_explained_where_that_is_asked_for(client: TestClient) -> None:
     for hit in (*asked["hits"], *posted["hits"]):
         assert hit["explanation"] == {
             "summary": "matches: shoes; missing: purple",
+            "score": 1.0,
             "features": {"lexical": {"value": -0.5, "adds": 1.0}},
             "words": [{"word": "shoes", "share": 0.9, "meets": "shoes", "literally": True}],
             "missing": ["purple"],

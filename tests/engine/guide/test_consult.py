@@ -86,6 +86,9 @@ def test_what_a_product_lacks_is_said(guide: ShoppingGuide) -> None:
         ({"attributes": {"Bluetooth": "No"}}, "bluetooth"),
         ({"attributes": {"Bluetooth": "N"}}, "bluetooth"),
         ({"bullet_points": ("Case sold separately",)}, "case"),
+        ({"bullet_points": ("Waterproof: no",)}, "waterproof"),
+        ({"bullet_points": ("Waterproof: No.",)}, "waterproof housing"),
+        ({"description": "Dimmable: none"}, "dimmable light"),
     ],
 )
 def test_what_is_denied_is_not_met_by_its_denial(
@@ -138,6 +141,26 @@ def test_what_nothing_meets_is_given_up_and_named(guide: ShoppingGuide) -> None:
     assert [one.words for one in found.given_up] == ["under $0.50"]
     assert found.suggestions
     assert needs_of(found)["under $0.50"].met is False
+
+
+def test_what_nothing_of_the_words_meets_is_given_up_too(guide: ShoppingGuide) -> None:
+    """Some products are under $5, and some are headphones: none is both."""
+    filters = parse_filters(["in_stock=true"])
+    found = guide.ask("wireless headphones under 5 dollars, not black", filters=filters)
+    assert [one.words for one in found.given_up] == ["under 5 dollars"]
+    assert len(found.suggestions) == 3
+    for place, suggestion in enumerate(found.suggestions):
+        assert "Headphones" in suggestion.product.category
+        assert suggestion.product.color.casefold() != "black"
+        assert suggestion.product.in_stock
+        assert needs_of(found, place)["under 5 dollars"].met is False
+
+
+def test_either_of_two_colors_will_do(guide: ShoppingGuide) -> None:
+    found = guide.ask("boots in brown or black")
+    assert found.given_up == ()
+    assert {one.product.color for one in found.suggestions} <= {"Brown", "Black"}
+    assert all(needs_of(found, place)["brown or black"].met for place in range(3))
 
 
 def test_filters_hold_beside_what_is_stated(guide: ShoppingGuide) -> None:

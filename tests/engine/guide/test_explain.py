@@ -100,6 +100,15 @@ def test_what_is_met_and_what_is_missing(guide: ShoppingGuide) -> None:
     assert why.summary.endswith("; missing: purple")
 
 
+def test_what_was_asked_for_by_its_number_is_said_to_be(shop_guide: ShoppingGuide) -> None:
+    gtin = "2000000000015"
+    (led, other) = shop_guide.navigate(gtin, k=2, explain=True, stage=Stage.FUSED).explanations
+    assert led.summary == "asked for by its id, SKU or GTIN"
+    assert led.missing == ()
+    assert not other.by_number
+    assert sum(part.adds for part in led.features.values()) == pytest.approx(led.score)
+
+
 def test_what_is_refused_is_met_where_the_product_says_so(shop_guide: ShoppingGuide) -> None:
     without, having = shop_guide.explain("belt without buckle", ["b1", "b2"])
     assert "without buckle" in {one.meets for one in without.named}

@@ -74,7 +74,8 @@ def test_a_price_becomes_a_filter_and_says_so(guide: ShoppingGuide) -> None:
 
     (price,) = (one for one in found.navigation.understood if one.field == "price")
     assert price.applied
-    assert "kettle under $40"[price.start : price.stop] == "under $40"
+    assert found.navigation.read == "kettle under $40"
+    assert found.navigation.read[price.start : price.stop] == "under $40"
     assert all(hit.product.price and hit.product.price <= 40 for hit in found.result.hits)
     assert found.result.query.text == "kettle"
 

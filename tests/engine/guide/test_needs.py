@@ -77,6 +77,56 @@ def test_the_end_of_a_word_refuses_nothing(facets: Facets, text: str) -> None:
     assert [one.negated for one in read_needs([text], facets).constraints] == [False]
 
 
+@pytest.mark.parametrize(
+    "refusing",
+    [
+        "not", "not from", "not in", "no", "except", "except for", "other than", "that isn't",
+        "which is not made by", "by anyone but", "anything but", "i don't want", "I do not like",
+        "I hate", "rather than", "instead of a", "excluding", "avoid", "don’t want any",
+    ],
+)  # fmt: skip
+def test_what_a_shopper_refuses_is_refused_however_it_is_said(
+    facets: Facets, refusing: str
+) -> None:
+    for named, field in (("Simple", "brand"), ("white", "color")):
+        text = f"a kettle {refusing} {named}, quiet"
+        needs = read_needs([text], facets)
+        (one,) = needs.constraints
+        assert (one.field, one.name, one.negated) == (field, named, True)
+        assert named in text[one.start : one.stop]
+        assert needs.wishes == (Wish("kettle"), Wish("quiet"))
+    wishes = read_needs([f"a kettle {refusing} plastic, quiet"], facets).wishes
+    assert wishes == (Wish("kettle"), Wish("plastic", negated=True), Wish("quiet"))
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("mug in white or black", [("white or black", ["White", "Matte Black", "black"])]),
+        (
+            "rose gold, white, or black mug",
+            [("rose gold, white, or black", ["Rose Gold", "White", "Matte Black", "black"])],
+        ),
+        ("white, rose gold mug", [("white", ["White"]), ("rose gold", ["Rose Gold"])]),
+        ("fan by Tarrowby or Simple", [("Tarrowby or Simple", ["Tarrowby", "Simple"])]),
+        ("fan, no Tarrowby or Simple", [("not Tarrowby or Simple", ["Tarrowby", "Simple"])]),
+        ("not Tarrowby or by Simple", [("not Tarrowby or by Simple", ["Simple", "Tarrowby"])]),
+        ("white mug and fan by Simple", [("white", ["White"]), ("Simple", ["Simple"])]),
+        ("fan in white or by Simple", [("white", ["White"]), ("Simple", ["Simple"])]),
+        ("white or not black", [("white", ["White"]), ("not black", ["Matte Black", "black"])]),
+    ],
+)  # fmt: skip
+def test_or_joins_brands_and_colors(
+    facets: Facets, text: str, stated: list[tuple[str, list[str]]]
+) -> None:
+    constraints = read_needs([text], facets).constraints
+    assert [(one.words, sorted(one.values)) for one in constraints] == [
+        (words, sorted(values)) for words, values in stated
+    ]
+    for one in constraints:
+        assert text[one.start : one.stop].endswith(one.name.split()[-1])
+
+
 def test_two_bounds_both_hold(facets: Facets) -> None:
     low, high = sorted(
         read_needs(["lamp over $20 but under $40"], facets).constraints, key=lambda one: one.start
