@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from indexer.build import IndexOptions, index_catalog
 from tests.checkpoints import PAIRS, PASSAGES, save_encoder
@@ -80,12 +81,17 @@ def shop_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo catalog, indexed as `daogou index` does by default. Do not write to it: copies are
-    indexed again in no time, since nothing is to be encoded.
+    """The demo catalog, indexed as `daogou index` does by default, once for all workers. Do not
+    write to it: copies are indexed again in no time, since nothing is to be encoded.
     """
-    store = tmp_path_factory.mktemp("demo") / "store"
-    index_catalog(REPOSITORY / "catalogs" / "demo" / "products.jsonl", store)
-    return store
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "demo"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            made = folder.with_suffix(".made")
+            index_catalog(REPOSITORY / "catalogs" / "demo" / "products.jsonl", made / "store")
+            made.rename(folder)
+    return folder / "store"
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,11 @@ TEXTS = [
 class EncoderContract:
     """Contract of `engine.protocols.Encoder`."""
 
+    texts: tuple[str, ...] = tuple(TEXTS)
+
     def test_vectors_are_float32_of_unit_length_and_as_wide_as_said(self, encoder: Encoder) -> None:
-        for vectors in (encoder.encode_queries(TEXTS), encoder.encode_passages(TEXTS)):
-            assert vectors.shape == (len(TEXTS), encoder.dim)
+        for vectors in (encoder.encode_queries(self.texts), encoder.encode_passages(self.texts)):
+            assert vectors.shape == (len(self.texts), encoder.dim)
             assert vectors.dtype == np.float32
             np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-4)
 
@@ -42,16 +44,16 @@ class EncoderContract:
         assert encoder.encode_passages([]).shape == (0, encoder.dim)
 
     def test_a_text_has_one_vector_alone_or_in_any_batch(self, encoder: Encoder) -> None:
-        together = encoder.encode_passages(TEXTS)
-        backwards = encoder.encode_passages(TEXTS[::-1])[::-1]
-        alone = np.concatenate([encoder.encode_passages([text]) for text in TEXTS])
+        together = encoder.encode_passages(self.texts)
+        backwards = encoder.encode_passages(self.texts[::-1])[::-1]
+        alone = np.concatenate([encoder.encode_passages([text]) for text in self.texts])
         for other in (backwards, alone):
             assert np.abs((together * other).sum(axis=1) - 1.0).max() <= 1e-3
 
     def test_batching_changes_no_order(self, encoder: Encoder) -> None:
-        passages = encoder.encode_passages(TEXTS)
-        batched = encoder.encode_queries(TEXTS) @ passages.T
-        for query, scores in zip(TEXTS, batched, strict=True):
+        passages = encoder.encode_passages(self.texts)
+        batched = encoder.encode_queries(self.texts) @ passages.T
+        for query, scores in zip(self.texts, batched, strict=True):
             alone = (encoder.encode_queries([query]) @ passages.T)[0]
             assert np.abs(alone - scores).max() <= 1e-3
             best, second = np.argsort(-scores)[:2]
@@ -65,9 +67,9 @@ class EncoderContract:
         assert scores.argmax(axis=1).tolist() == [1, 0]
 
     def test_threads_share_one_encoder(self, encoder: Encoder) -> None:
-        expected = encoder.encode_queries(TEXTS)
+        expected = encoder.encode_queries(self.texts)
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda text: encoder.encode_queries([text])[0], TEXTS * 3))
+            answers = list(pool.map(lambda text: encoder.encode_queries([text])[0], self.texts * 3))
         assert np.abs((np.array(answers) * np.tile(expected, (3, 1))).sum(1) - 1.0).max() <= 1e-3
 
     def test_the_fingerprint_is_a_digest(self, encoder: Encoder) -> None:

@@ -47,6 +47,8 @@ class TestTorchEncoder(EncoderContract):
 
 
 class TestInHalfPrecision(EncoderContract):
+    texts = (*TEXTS[:9], *TEXTS[9::5])  # CPUs without its instructions multiply halves slowly
+
     @pytest.fixture
     def encoder(self, half: TorchEncoder) -> TorchEncoder:
         return half
