@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.evaluate.seen import TRAINING_QUERIES, write_training_queries
+from indexer.evaluate.seen import (
+    TRAINING_QUERIES,
+    read_training_hashes,
+    trained_before,
+    write_training_queries,
+)
 from indexer.train.lists import QueryList
 
 
@@ -108,16 +113,22 @@ def _origins(lists: Iterable[QueryList]) -> dict[str, int]:
 
 
 def write_record(out: Path, record: Record, facts: Mapping[str, str]) -> None:
-    """Write training.json, the hashes of the training queries, and the model card into `out`."""
+    """Write training.json, the hashes of the training queries, and the model card into `out`.
+
+    What the base was trained on counts as trained on.
+
+    Raises:
+        EvaluationError: the base's list of training queries is damaged.
+    """
     queries = {each.query for stage in record.stages for each in stage.lists}
-    write_training_queries(out, queries)
+    write_training_queries(out, queries, trained_before(record.base))
     about = {
         "kind": record.kind,
         "base": Path(record.base).name if Path(record.base).exists() else record.base,
         "seed": record.seed,
         "max_length": record.max_length,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training_queries": len(queries),
+        "training_queries": len(read_training_hashes(out)),
         "temperature": record.temperature,
         "reading": {"texts": record.texts_read, "seconds": round(record.reading_seconds, 2)},
         "stages": record.done,
