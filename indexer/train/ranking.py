@@ -117,11 +117,12 @@ def train_ranking(
         )
     engine = _untuned_engine(store)
     known = {} if scores is None else read_scores(scores)
+    unanswered = read_unanswerable(unanswerable)
     fit = _Fit(
         engine,
         judged,
         known=known,
-        unanswerable=read_unanswerable(unanswerable),
+        unanswerable=unanswered,
         forms=FORMS[form],
         features=features,
         seed=seed,
@@ -129,7 +130,7 @@ def train_ranking(
     )
     with _aside(out) as folder:
         reports = fit.stages(folder)
-        write_training_queries(folder, [judged.texts[one] for one in judged.ids])
+        write_training_queries(folder, [*(judged.texts[one] for one in judged.ids), *unanswered])
         info = _with_provenance(fit.info(), reports, seed, scores, facts or {})
         (folder / "README.md").write_text(card(info, reports), encoding="utf-8")
         info = write_info(folder, info)

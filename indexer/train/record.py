@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ class Record:
     done: list[dict[str, Any]] = field(default_factory=list)
     temperature: float | None = None
     """Of the class probabilities; None where it was not fitted."""
+    calibration: Sequence[QueryList] = ()
+    """Lists that temperature and biases were fitted on, and no stage."""
     texts_read: int = 0
     """Texts whose reading no stage counts, because no stage changes it."""
     reading_seconds: float = 0.0
@@ -115,12 +118,13 @@ def _origins(lists: Iterable[QueryList]) -> dict[str, int]:
 def write_record(out: Path, record: Record, facts: Mapping[str, str]) -> None:
     """Write training.json, the hashes of the training queries, and the model card into `out`.
 
-    What the base was trained on counts as trained on.
+    What the base was trained on counts as trained on, and so does what the model was calibrated on.
 
     Raises:
         EvaluationError: the base's list of training queries is damaged.
     """
-    queries = {each.query for stage in record.stages for each in stage.lists}
+    trained = chain.from_iterable(stage.lists for stage in record.stages)
+    queries = {each.query for each in chain(trained, record.calibration)}
     write_training_queries(out, queries, trained_before(record.base))
     about = {
         "kind": record.kind,

@@ -25,6 +25,8 @@ from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Stage
+from indexer.evaluate.judgments import read_queries
+from indexer.evaluate.seen import query_hash, read_training_hashes
 from indexer.publish import publish
 from indexer.train import ranking as recipe
 from indexer.train.ranking import FORMS, train_ranking
@@ -232,7 +234,10 @@ def test_a_ranking_is_trained_and_served(
         assert stage.cutoff is not None
         assert stage.cutoff.auroc.mean > 0.8
     assert load_ranking(out).info == report.info
-    assert len((out / "training_queries.txt").read_text().split()) == 20
+    asked = read_queries(judged[0]).values()
+    unanswerable = ("mortgage rates", "flight to mars", "used tractor engine", "plumber")
+    assert read_training_hashes(out) == {query_hash(text) for text in (*asked, *unanswerable)}
+    assert len(read_training_hashes(out)) == 20 + 4
     written = (out / "README.md").read_text()
     assert "The reranked stage: nDCG@10 over 20 queries, held out" in written
     assert "AUROC" in written
