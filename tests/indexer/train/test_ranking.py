@@ -19,7 +19,7 @@ from engine.errors import ModelError, TrainingError
 from engine.manifest import ModelEntry, read_manifest, write_manifest
 from engine.retrieval.features import FEEDBACK, SHELF_FEEDBACK
 from engine.retrieval.fusion import from_best
-from engine.retrieval.ranking import FittedOn, load_ranking
+from engine.retrieval.ranking import FittedOn, StageModel, load_ranking
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -27,9 +27,11 @@ from engine.store import SnapshotStore
 from engine.types import Stage
 from indexer.evaluate.judgments import read_queries
 from indexer.evaluate.seen import query_hash, read_training_hashes
+from indexer.evaluate.statistics import Interval
 from indexer.publish import publish
 from indexer.train import ranking as recipe
 from indexer.train.ranking import FORMS, train_ranking
+from indexer.train.ranking_card import StageReport
 from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
 from indexer.train.ranking_examples import Example, fold_of, ndcg, read_scores, varying
 from indexer.train.ranking_fit import _chosen, choose, fit_linear, fit_ranking, fit_trees
@@ -158,6 +160,19 @@ def test_without_a_clear_difference_weights_are_taken() -> None:
     assert (
         choose(made_up(25, 6), ["cosine"], Stage.FUSED, forms=["lambdamart"]).form == "lambdamart"
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "figure"), [("linear", "0.7500"), ("lambdamart", "0.7600"), ("untuned", "0.7000")]
+)
+def test_what_is_recorded_is_the_figure_of_what_was_taken(form: str, figure: str) -> None:
+    untuned, linear, trees = (Interval(mean, 0.6, 0.8, 50) for mean in (0.70, 0.75, 0.76))
+    held_out = {"linear": linear, "lambdamart": trees}
+    report = StageReport(form, 50, untuned, held_out, held_out, None)
+    model = StageModel(linear=recipe._plain("fused"), features=("fused",))
+    info = info_for(FittedOn(encoder="e", lexical="l"), {Stage.FUSED: model})
+    made = recipe._with_provenance(info, {Stage.FUSED: report}, 0, None, {})
+    assert made.provenance["fused nDCG@10, held out"] == figure
 
 
 def test_no_list_with_anything_to_find_leaves_the_prior() -> None:
