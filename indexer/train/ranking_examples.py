@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from engine.errors import TrainingError
 from engine.retrieval.features import Column
 from engine.search import SearchEngine
 from engine.types import Stage
+from indexer.catalog.fields import is_absent, scalar_text, to_id
+from indexer.catalog.rejects import RowFault
 from indexer.evaluate.judgments import JudgedQueries
 
 Matrix = NDArray[np.float64]
@@ -123,30 +127,36 @@ def read_scores(path: Path) -> dict[str, dict[str, Probabilities]]:
 
     Args:
         path: Parquet or .npz with columns query_id, product_id, p0, p1, p2, p3 (grade 0 to 3).
+            Ids may be numbers; rows without one are passed over.
 
     Raises:
-        TrainingError: the file cannot be read, lacks a column, or a row does not sum to 1.
+        TrainingError: the file cannot be read, lacks a column, an id is no id, or a row does not
+            sum to 1.
     """
     names = ["query_id", "product_id", "p0", "p1", "p2", "p3"]
     try:
         if path.suffix == ".npz":
-            with np.load(path) as file:
-                columns = {name: file[name] for name in names}
+            with path.open("rb") as opened, np.load(opened) as file:
+                columns = [file[name].tolist() for name in names]
         else:
             import pyarrow.parquet as pq  # noqa: PLC0415 - slow to load
 
             table = pq.read_table(path, columns=names)
-            columns = {name: table[name].to_numpy() for name in names}
-    except (OSError, KeyError, ValueError) as error:
+            columns = [table[name].to_pylist() for name in names]
+        rows = list(zip(*columns, strict=True))
+        classes = np.array([row[2:] for row in rows], dtype=np.float32).reshape(-1, 4)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise TrainingError(
             f"{path} holds no class probabilities ({error}). Write columns {', '.join(names)}"
         ) from error
-    classes = np.column_stack([columns[name] for name in names[2:]]).astype(np.float32)
     if not np.allclose(classes.sum(axis=1), 1, atol=1e-2):
         raise TrainingError(f"{path}: p0 to p3 of a row must sum to 1. Write probabilities")
     found: dict[str, dict[str, Probabilities]] = {}
-    for query_id, product_id, row in zip(
-        columns["query_id"], columns["product_id"], classes, strict=True
-    ):
-        found.setdefault(str(query_id), {})[str(product_id)] = row
+    try:
+        for (query_id, product_id, *_), own in zip(rows, classes, strict=True):
+            if not (is_absent(query_id) or is_absent(product_id)):
+                asked = scalar_text("query_id", query_id).strip()
+                found.setdefault(asked, {})[to_id(product_id)] = own
+    except RowFault as fault:
+        raise TrainingError(f"{path}: an id is none ({fault}). Write ids as text") from fault
     return found

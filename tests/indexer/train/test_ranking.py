@@ -9,6 +9,8 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
@@ -171,7 +173,7 @@ def test_what_is_recorded_is_the_figure_of_what_was_taken(form: str, figure: str
     report = StageReport(form, 50, untuned, held_out, held_out, None)
     model = StageModel(linear=recipe._plain("fused"), features=("fused",))
     info = info_for(FittedOn(encoder="e", lexical="l"), {Stage.FUSED: model})
-    made = recipe._with_provenance(info, {Stage.FUSED: report}, 0, None, {})
+    made = recipe._with_provenance(info, {Stage.FUSED: report}, 0, "", {})
     assert made.provenance["fused nDCG@10, held out"] == figure
 
 
@@ -329,6 +331,49 @@ def test_held_out_probabilities_stand_for_the_rerankers(
         reranking_store, *judged, tmp_path / "ranking", form="linear", scores=path
     )
     assert report.info.provenance["class probabilities"] == "held out, given"
+    assert report.info.provenance["class probabilities given for"] == "20 of 20 queries"
+    assert "20 of 20 queries" in (tmp_path / "ranking" / "README.md").read_text()
+
+
+def _scores(path: Path, query_ids: list[Any], product_ids: list[Any]) -> Path:
+    """A Parquet file that calls every pair exact."""
+    ones, zeros = [1.0] * len(query_ids), [0.0] * len(query_ids)
+    classes = {"p0": zeros, "p1": zeros, "p2": zeros, "p3": ones}
+    table = {"query_id": query_ids, "product_id": product_ids} | classes
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    return path
+
+
+def test_ids_that_are_numbers_are_read_as_the_catalog_reads_them(tmp_path: Path) -> None:
+    path = _scores(tmp_path / "scores.parquet", [1.0, 2.0, None, 3.0], [7.0, 8.0, 9.0, None])
+    found = read_scores(path)
+    assert {one: list(products) for one, products in found.items()} == {"1": ["7"], "2": ["8"]}
+    assert list(read_scores(_scores(path, [" q1"], ["k1 "]))["q1"]) == ["k1"]
+    with pytest.raises(TrainingError, match=r"scores\.parquet: an id is none .*Write ids as text"):
+        read_scores(_scores(path, [True], ["k1"]))
+
+
+@pytest.mark.parametrize(("query_id", "product_id"), [("q9", "k1"), ("q1-0", "k9")])
+def test_probabilities_that_fit_nothing_are_refused(
+    query_id: str, product_id: str,
+    reranking_store: Path, judged: tuple[Path, Path], tmp_path: Path,
+) -> None:  # fmt: skip
+    path = _scores(tmp_path / "scores.parquet", [query_id], [product_id])
+    with pytest.raises(TrainingError, match=r"scores\.parquet: no row is .* as .*queries\.tsv has"):
+        train_ranking(reranking_store, *judged, tmp_path / "ranking", form="linear", scores=path)
+    assert not (tmp_path / "ranking").exists()
+
+
+def test_probabilities_cut_off_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "scores.npz"
+    one = np.ones(1000)
+    np.savez_compressed(path, query_id=one, product_id=one, p0=one, p1=one, p2=one, p3=one)
+    whole = path.read_bytes()
+    short = whole.replace(b"query_id.npy", b"query_no.npy")
+    for content in (b"", whole[:40], whole[:-100], whole[:60] + bytes(40) + whole[100:], short):
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"scores\.npz holds no class probabilities"):
+            read_scores(path)
 
 
 def test_what_cannot_be_trained_on_is_refused(
