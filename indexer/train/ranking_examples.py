@@ -116,7 +116,7 @@ def read_unanswerable(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Write one query a line") from error
     return [line.rpartition("\t")[2].strip() for line in lines if line.strip()]

@@ -35,7 +35,14 @@ from indexer.train import ranking as recipe
 from indexer.train.ranking import FORMS, train_ranking
 from indexer.train.ranking_card import StageReport
 from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
-from indexer.train.ranking_examples import Example, fold_of, ndcg, read_scores, varying
+from indexer.train.ranking_examples import (
+    Example,
+    fold_of,
+    ndcg,
+    read_scores,
+    read_unanswerable,
+    varying,
+)
 from indexer.train.ranking_fit import _chosen, choose, fit_linear, fit_ranking, fit_trees
 from tests.fakes import FakeReranker
 from tests.rankings import info_for, write_ranking
@@ -374,6 +381,12 @@ def test_probabilities_cut_off_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(TrainingError, match=r"scores\.npz holds no class probabilities"):
             read_scores(path)
+
+
+def test_unanswerable_queries_are_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.txt"
+    path.write_text("\ufeffflight to mars\n\nu2\tmortgage\u2028rates\r\n", encoding="utf-8")
+    assert read_unanswerable(path) == ["flight to mars", "mortgage\u2028rates"]
 
 
 def test_what_cannot_be_trained_on_is_refused(
