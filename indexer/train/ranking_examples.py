@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from engine.answer import Probabilities
 from engine.errors import TrainingError
+from engine.normal import comparable
 from engine.retrieval.features import Column
 from engine.search import SearchEngine
 from engine.types import Stage
+from engine.understand import clean
 from indexer.catalog.fields import is_absent, scalar_text, to_id
 from indexer.catalog.rejects import RowFault
 from indexer.evaluate.judgments import JudgedQueries
@@ -34,6 +36,8 @@ class Example:
     """One query: what its candidates look like and what they are worth."""
 
     query_id: str
+    query: str
+    """Its text, in the form in which two spellings of it are the same."""
     catalog: str
     features: Mapping[str, Column]
     """By name, (n,) each."""
@@ -74,11 +78,18 @@ def varying(examples: Sequence[Example], names: Sequence[str]) -> tuple[str, ...
 
 
 def fold_of(examples: Sequence[Example], folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each example; the same (catalog, query) is in the same one. Shape (examples,)."""
-    keys = sorted({(each.catalog, each.query_id) for each in examples})
+    """A fold for each example; the same (catalog, query) is in the same one. Shape (examples,).
+
+    Queries are the same by their text, whatever their ids.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for each in sorted(examples, key=lambda one: one.query_id):
+        first.setdefault((each.catalog, each.query), each.query_id)
+    keys = sorted((catalog, query_id) for (catalog, _), query_id in first.items())
     order = np.random.default_rng(seed).permutation(len(keys))
     fold = {key: int(place) % folds for key, place in zip(keys, order, strict=True)}
-    return np.array([fold[each.catalog, each.query_id] for each in examples], dtype=np.int64)
+    found = [fold[each.catalog, first[each.catalog, each.query]] for each in examples]
+    return np.array(found, dtype=np.int64)
 
 
 def gather(
@@ -101,6 +112,7 @@ def gather(
         ids = [product.id for product in snapshot.products.fetch(found.rows)]
         example = Example(
             query_id=query_id,
+            query=comparable(clean(judged.texts[query_id])),
             catalog=snapshot.manifest.source,
             features=found.values,
             grades=np.array([grades.get(one, -1) for one in ids], dtype=np.int64),

@@ -27,7 +27,7 @@ from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Stage
-from indexer.evaluate.judgments import read_queries
+from indexer.evaluate.judgments import JudgedQueries, read_queries
 from indexer.evaluate.seen import query_hash, read_training_hashes
 from indexer.evaluate.statistics import Interval
 from indexer.publish import publish
@@ -38,6 +38,7 @@ from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
 from indexer.train.ranking_examples import (
     Example,
     fold_of,
+    gather,
     ndcg,
     read_scores,
     read_unanswerable,
@@ -54,9 +55,12 @@ def example(
     query_id: str = "q",
     candidates: int | None = None,
     ideal: Sequence[int] | None = None,
+    *,
+    query: str | None = None,
 ) -> Example:
     return Example(
         query_id=query_id,
+        query=query_id if query is None else query,
         catalog="shop",
         features={name: np.asarray(column, np.float32) for name, column in features.items()},
         grades=np.array(grades, dtype=np.int64),
@@ -105,6 +109,19 @@ def test_folds_hold_a_query_together() -> None:
     assert fold[:10].tolist() == fold[10:20].tolist() == fold[20:].tolist()
     assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
     assert fold_of(examples[::-1], 5, seed=1).tolist() == fold.tolist()[::-1]
+    twice = [example({}, [1], f"p{place}", query=f"q{place % 10}") for place in range(20)]
+    fold = fold_of(twice, 5, seed=1)
+    assert fold[:10].tolist() == fold[10:].tolist()
+    assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
+
+
+def test_ids_that_share_their_words_are_one_query(shop_store: Path) -> None:
+    texts = {"q1": "Travel Mug", "q2": " travel\u00a0 mu\u00adg", "q3": "travel mugs"}
+    judged = JudgedQueries(texts, {query_id: {"m1": 3} for query_id in texts})
+    engine = SearchEngine.open(shop_store, Settings())
+    examples = [one for one, _ in gather(engine, judged, Stage.FUSED, {})]
+    assert [one.query for one in examples] == ["travel mug", "travel mug", "travel mugs"]
+    assert len({*fold_of(examples[:2], 2, seed=0).tolist()}) == 1
 
 
 def test_features_that_are_the_same_everywhere_are_left_out() -> None:
