@@ -19,6 +19,10 @@ _WANDS_GRADES = {"Exact": 3, "Partial": 2, "Irrelevant": 0}
 _ESCI_GRADES = {"E": 3, "S": 2, "C": 1, "I": 0}
 
 
+ESCI_LOCALE = "us"
+"""The locale of ESCI that is measured and trained on."""
+
+
 def read_layout(layout: str, queries: Path, qrels: Path | None) -> JudgedQueries:
     """The queries and judgments of `queries` and `qrels`, written as `layout` has them.
 
@@ -61,7 +65,7 @@ def read_wands(queries: Path, labels: Path | None) -> JudgedQueries:
 
 
 def read_esci(
-    examples: Path, _: Path | None = None, *, locale: str = "us", split: str = "test"
+    examples: Path, _: Path | None = None, *, locale: str = ESCI_LOCALE, split: str = "test"
 ) -> JudgedQueries:
     """ESCI: the examples file, one row a judgment, queries included (Reddy et al. 2022).
 

@@ -29,10 +29,18 @@ def query_hash(text: str) -> str:
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def write_training_queries(folder: Path, queries: Iterable[str]) -> Path:
-    """List the queries in a model's folder, each once, in no telling order; returns the file."""
+def write_training_queries(
+    folder: Path, queries: Iterable[str], known: frozenset[str] = frozenset()
+) -> Path:
+    """List the queries in a model's folder, each once, in no telling order; returns the file.
+
+    Args:
+        folder: the model's.
+        queries: their texts.
+        known: hashes to list with theirs: of what the model goes on from.
+    """
     path = folder / TRAINING_QUERIES
-    lines = sorted({query_hash(text) for text in queries})
+    lines = sorted({query_hash(text) for text in queries} | known)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii", newline="\n")
     return path
 
@@ -60,6 +68,18 @@ def read_training_hashes(folder: Path) -> frozenset[str]:
                 "Publish the model again"
             )
     return frozenset(found.values())
+
+
+def trained_before(base: str | Path) -> frozenset[str]:
+    """The hashes that a base lists, in its folder or beside its checkpoint; none without a list.
+
+    Args:
+        base: Hugging Face id or folder.
+
+    Raises:
+        EvaluationError: the list cannot be read, or a line is no hash.
+    """
+    return read_training_hashes(Path(base)) or read_training_hashes(Path(base).parent)
 
 
 def seen_by_model(snapshot_folder: Path, queries: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

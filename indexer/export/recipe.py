@@ -34,7 +34,7 @@ from engine.models.tokenizer import load_tokenizer
 from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
-from indexer.evaluate.seen import TRAINING_QUERIES
+from indexer.evaluate.seen import trained_before, write_training_queries
 from indexer.export.card import card
 from indexer.export.graph import (
     Checkpoint,
@@ -97,6 +97,7 @@ def export_encoder(
     Raises:
         MissingExtraError: torch, sentence-transformers or NNCF is not installed.
         ModelError: the base cannot be exported, the texts are too few, or int8 costs too much.
+        EvaluationError: the base's list of training queries is damaged.
     """
     used, held_out = _split([passage_prefix + text for text in calibration])
     with training_libraries():
@@ -160,6 +161,7 @@ def export_reranker(
         MissingExtraError: torch, transformers or NNCF is not installed.
         ModelError: the base has other classes or cannot be exported, the pairs are too few, or int8
             costs too much.
+        EvaluationError: the base's list of training queries is damaged.
     """
     used, held_out = _split(calibration)
     with training_libraries():
@@ -222,6 +224,7 @@ def export_token_reranker(
         MissingExtraError: torch, transformers or NNCF is not installed.
         ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
             encoder's, of what it makes of passages, is counted in.
+        EvaluationError: the base's list of training queries is damaged.
     """
     used, held_out = _split(calibration)
     with training_libraries():
@@ -326,10 +329,8 @@ def _common(
     folder: Path, base: str | Path, checkpoint: Checkpoint, provenance: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """What encoder and reranker record alike, and the training queries of a base of ours."""
-    for place in (Path(base), Path(base).parent):
-        if (place / TRAINING_QUERIES).is_file():
-            shutil.copyfile(place / TRAINING_QUERIES, folder / TRAINING_QUERIES)
-            break
+    if known := trained_before(base):
+        write_training_queries(folder, (), known)
     base_name = Path(base).name if Path(base).exists() else str(base)
     return {
         "weights": weights_digest(checkpoint.module),

@@ -317,8 +317,14 @@ def _base(base: str, init: Init | None) -> str:
 
 
 def _without(file: Path | None) -> tuple[str, ...]:
-    """The lines of a file."""
-    return tuple(file.read_text(encoding="utf-8").splitlines()) if file else ()
+    """The queries of a file.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    from indexer.train.sources import read_lines
+
+    return tuple(read_lines(file)) if file else ()
 
 
 def _run(job: Job, sources: Sources, encoder: Path | None, *, dry_run: bool, anew: bool) -> None:

@@ -72,8 +72,8 @@ def gather(
 ) -> Gathered:
     """Every list of the sources.
 
-    Nothing that people judged enters the other kinds: what is taught, or labelled by machines, has
-    none of their queries.
+    Nothing that people judged enters the other kinds: what is taught, labelled by machines, or
+    recorded of shoppers has none of their queries. Gold kept out of a training is kept out whole.
 
     Args:
         sources: what to read.
@@ -100,6 +100,7 @@ def gather(
         found.facts[f"data {evidence.file.name}"] = _origin(evidence.source, evidence.licence)
     judged = kept_out | held_out(each.query for each in found.gold)
     found.machine = exclude(found.machine, judged)
+    found.records = exclude(found.records, judged)
     for entry in sources.catalog:
         own = products[entry.name]
         maker = makers.get(entry.name) or StandIns(entry.name, own, seed)

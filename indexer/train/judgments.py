@@ -28,6 +28,7 @@ from indexer.catalog.rows.files import damage_as_catalog_error, file_format
 from indexer.catalog.rows.jsonlines import read_jsonlines
 from indexer.catalog.rows.table import Table
 from indexer.evaluate.judgments import read_judged_queries
+from indexer.evaluate.layouts import ESCI_LOCALE
 from indexer.train.lists import Candidate, Origin, QueryList
 
 _GRADES = {
@@ -38,6 +39,7 @@ _GRADES = {
 _OWN_TEXT = {
     name: column for name, column in find_layout("esci").columns.items() if name != "id"
 }  # field of Product → column that may bring it
+_TRAINED_ON = {"product_locale": ESCI_LOCALE, "split": "train"}
 
 _WORTH = {"clicked": 1.5, "carted": 2.25, "purchased": 3.0}
 _STRENGTH = {"clicked": 1, "carted": 2, "purchased": 4, "rated": 4, "dismissed": 2, "skipped": 0.1}
@@ -92,13 +94,16 @@ def from_labels(
     """The lists of a table of judged pairs: Parquet, CSV, TSV or JSON Lines.
 
     Columns: `query`, `product_id`, and `label` or `esci_label`: E, S, C, I, the class's name, or
-    its grade 0 to 3. A column `set` names the catalog; rows of others are passed over. Products
-    that the catalog lacks are taken from `product_title`, `product_description`,
-    `product_bullet_point`, `product_brand` and `product_color`, where the table has them.
+    its grade 0 to 3. A column `set` names the catalog; rows of others are passed over, and so are
+    ESCI's of a `split` other than train, which are there to measure, or of another
+    `product_locale` than is measured. Products that the catalog lacks are taken from
+    `product_title`, `product_description`, `product_bullet_point`, `product_brand` and
+    `product_color`, where the table has them.
 
     Raises:
         CatalogError: the file cannot be read, lacks a column, has a row that cannot be used or
-            labels one pair in two ways, or no row is of this catalog; it names file, row, field.
+            labels one pair in two ways, or no row is of this catalog, or of what of ESCI is
+            trained on; it names file, row, field.
     """
     lists = _Lists(catalog, passages, table, left_out)
     others: set[str] = set()
@@ -109,11 +114,19 @@ def from_labels(
         if named is not None and named != catalog:
             others.add(str(named))
             continue
+        if any(row.get(column, wanted) != wanted for column, wanted in _TRAINED_ON.items()):
+            continue
         grade = _labelled(row, place)
         own = _own_passage(row, place)
         query, product_id = _text(row, "query", place), _id(row, place)
         lists.add(query, product_id, grade, origin, place, weight=weight, own=own)
-    if rows and others and not lists.used:
+    if rows and not others and not lists.used:
+        wanted = " and ".join(f"{column} {value!r}" for column, value in _TRAINED_ON.items())
+        raise CatalogError(
+            f"{table}: no row is of {wanted}, where it has these columns. Name a table to train "
+            "on, or take the columns out"
+        )
+    if rows and not lists.used:
         raise CatalogError(
             f"{table}, field set: no row is of the catalog {catalog!r}, but of "
             f"{', '.join(sorted(others))}. Name the catalog as the table does"

@@ -117,11 +117,18 @@ def train_ranking(
         )
     engine = _untuned_engine(store)
     known = {} if scores is None else read_scores(scores)
+    given = _given(engine, judged, known)
+    if scores is not None and not given:
+        raise TrainingError(
+            f"{scores}: no row is of a judged query and a product of the snapshot. Write query_id "
+            f"as {queries} has it, product_id as the catalog"
+        )
+    unanswered = read_unanswerable(unanswerable)
     fit = _Fit(
         engine,
         judged,
         known=known,
-        unanswerable=read_unanswerable(unanswerable),
+        unanswerable=unanswered,
         forms=FORMS[form],
         features=features,
         seed=seed,
@@ -129,8 +136,9 @@ def train_ranking(
     )
     with _aside(out) as folder:
         reports = fit.stages(folder)
-        write_training_queries(folder, [judged.texts[one] for one in judged.ids])
-        info = _with_provenance(fit.info(), reports, seed, scores, facts or {})
+        write_training_queries(folder, [*(judged.texts[one] for one in judged.ids), *unanswered])
+        told = f"{given} of {len(judged.ids)} queries" if given else ""
+        info = _with_provenance(fit.info(), reports, seed, told, facts or {})
         (folder / "README.md").write_text(card(info, reports), encoding="utf-8")
         info = write_info(folder, info)
     return RankingReport(out, info, reports, time.perf_counter() - started)
@@ -140,19 +148,28 @@ def _with_provenance(
     info: RankingInfo,
     reports: Mapping[Stage, StageReport],
     seed: int,
-    scores: Path | None,
+    told: str,
     given: Mapping[str, str],
 ) -> RankingInfo:
-    """The info with what it was made of."""
+    """The info with what it was made of; `told`: the queries with probabilities of their own."""
     first = next(iter(reports.values()))
     facts = {**given, "queries": str(first.queries), "seed": str(seed)}
     if Stage.RERANKED in reports:
-        facts["class probabilities"] = "held out, given" if scores else "the reranker's own"
+        facts["class probabilities"] = "held out, given" if told else "the reranker's own"
+        if told:
+            facts["class probabilities given for"] = told
     for stage, report in reports.items():
         taken = reports[Stage.FUSED] if report.form == Stage.FUSED else report
         facts[f"{stage} nDCG@10, held out"] = f"{taken.chosen.mean:.4f}"
         facts[f"{stage} nDCG@10, untuned"] = f"{report.untuned.mean:.4f}"
     return info.model_copy(update={"provenance": facts})
+
+
+def _given(engine: SearchEngine, judged: JudgedQueries, known: Scores) -> int:
+    """For how many judged queries probabilities are known of a product of the snapshot."""
+    rows_of = engine.snapshot.products.rows_of
+    asked = [known[query_id] for query_id in judged.ids if query_id in known]
+    return sum(any(row is not None for row in rows_of(products)) for products in asked)
 
 
 def _untuned_engine(store: Path) -> SearchEngine:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.answer import Probabilities
 from engine.errors import TrainingError
+from engine.normal import comparable
 from engine.retrieval.features import Column
 from engine.search import SearchEngine
 from engine.types import Stage
+from engine.understand import clean
+from indexer.catalog.fields import is_absent, scalar_text, to_id
+from indexer.catalog.rejects import RowFault
 from indexer.evaluate.judgments import JudgedQueries
 
 Matrix = NDArray[np.float64]
@@ -30,6 +36,8 @@ class Example:
     """One query: what its candidates look like and what they are worth."""
 
     query_id: str
+    query: str
+    """Its text, in the form in which two spellings of it are the same."""
     catalog: str
     features: Mapping[str, Column]
     """By name, (n,) each."""
@@ -70,11 +78,18 @@ def varying(examples: Sequence[Example], names: Sequence[str]) -> tuple[str, ...
 
 
 def fold_of(examples: Sequence[Example], folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each example; the same (catalog, query) is in the same one. Shape (examples,)."""
-    keys = sorted({(each.catalog, each.query_id) for each in examples})
+    """A fold for each example; the same (catalog, query) is in the same one. Shape (examples,).
+
+    Queries are the same by their text, whatever their ids.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for each in sorted(examples, key=lambda one: one.query_id):
+        first.setdefault((each.catalog, each.query), each.query_id)
+    keys = sorted((catalog, query_id) for (catalog, _), query_id in first.items())
     order = np.random.default_rng(seed).permutation(len(keys))
     fold = {key: int(place) % folds for key, place in zip(keys, order, strict=True)}
-    return np.array([fold[each.catalog, each.query_id] for each in examples], dtype=np.int64)
+    found = [fold[each.catalog, first[each.catalog, each.query]] for each in examples]
+    return np.array(found, dtype=np.int64)
 
 
 def gather(
@@ -97,6 +112,7 @@ def gather(
         ids = [product.id for product in snapshot.products.fetch(found.rows)]
         example = Example(
             query_id=query_id,
+            query=comparable(clean(judged.texts[query_id])),
             catalog=snapshot.manifest.source,
             features=found.values,
             grades=np.array([grades.get(one, -1) for one in ids], dtype=np.int64),
@@ -112,7 +128,7 @@ def read_unanswerable(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Write one query a line") from error
     return [line.rpartition("\t")[2].strip() for line in lines if line.strip()]
@@ -123,30 +139,36 @@ def read_scores(path: Path) -> dict[str, dict[str, Probabilities]]:
 
     Args:
         path: Parquet or .npz with columns query_id, product_id, p0, p1, p2, p3 (grade 0 to 3).
+            Ids may be numbers; rows without one are passed over.
 
     Raises:
-        TrainingError: the file cannot be read, lacks a column, or a row does not sum to 1.
+        TrainingError: the file cannot be read, lacks a column, an id is no id, or a row does not
+            sum to 1.
     """
     names = ["query_id", "product_id", "p0", "p1", "p2", "p3"]
     try:
         if path.suffix == ".npz":
-            with np.load(path) as file:
-                columns = {name: file[name] for name in names}
+            with path.open("rb") as opened, np.load(opened) as file:
+                columns = [file[name].tolist() for name in names]
         else:
             import pyarrow.parquet as pq  # noqa: PLC0415 - slow to load
 
             table = pq.read_table(path, columns=names)
-            columns = {name: table[name].to_numpy() for name in names}
-    except (OSError, KeyError, ValueError) as error:
+            columns = [table[name].to_pylist() for name in names]
+        rows = list(zip(*columns, strict=True))
+        classes = np.array([row[2:] for row in rows], dtype=np.float32).reshape(-1, 4)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise TrainingError(
             f"{path} holds no class probabilities ({error}). Write columns {', '.join(names)}"
         ) from error
-    classes = np.column_stack([columns[name] for name in names[2:]]).astype(np.float32)
     if not np.allclose(classes.sum(axis=1), 1, atol=1e-2):
         raise TrainingError(f"{path}: p0 to p3 of a row must sum to 1. Write probabilities")
     found: dict[str, dict[str, Probabilities]] = {}
-    for query_id, product_id, row in zip(
-        columns["query_id"], columns["product_id"], classes, strict=True
-    ):
-        found.setdefault(str(query_id), {})[str(product_id)] = row
+    try:
+        for (query_id, product_id, *_), own in zip(rows, classes, strict=True):
+            if not (is_absent(query_id) or is_absent(product_id)):
+                asked = scalar_text("query_id", query_id).strip()
+                found.setdefault(asked, {})[to_id(product_id)] = own
+    except RowFault as fault:
+        raise TrainingError(f"{path}: an id is none ({fault}). Write ids as text") from fault
     return found

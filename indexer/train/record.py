@@ -8,12 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexer.evaluate.seen import TRAINING_QUERIES, write_training_queries
+from indexer.evaluate.seen import (
+    TRAINING_QUERIES,
+    read_training_hashes,
+    trained_before,
+    write_training_queries,
+)
 from indexer.train.lists import QueryList
 
 
@@ -80,6 +86,8 @@ class Record:
     done: list[dict[str, Any]] = field(default_factory=list)
     temperature: float | None = None
     """Of the class probabilities; None where it was not fitted."""
+    calibration: Sequence[QueryList] = ()
+    """Lists that temperature and biases were fitted on, and no stage."""
     texts_read: int = 0
     """Texts whose reading no stage counts, because no stage changes it."""
     reading_seconds: float = 0.0
@@ -108,16 +116,23 @@ def _origins(lists: Iterable[QueryList]) -> dict[str, int]:
 
 
 def write_record(out: Path, record: Record, facts: Mapping[str, str]) -> None:
-    """Write training.json, the hashes of the training queries, and the model card into `out`."""
-    queries = {each.query for stage in record.stages for each in stage.lists}
-    write_training_queries(out, queries)
+    """Write training.json, the hashes of the training queries, and the model card into `out`.
+
+    What the base was trained on counts as trained on, and so does what the model was calibrated on.
+
+    Raises:
+        EvaluationError: the base's list of training queries is damaged.
+    """
+    trained = chain.from_iterable(stage.lists for stage in record.stages)
+    queries = {each.query for each in chain(trained, record.calibration)}
+    write_training_queries(out, queries, trained_before(record.base))
     about = {
         "kind": record.kind,
         "base": Path(record.base).name if Path(record.base).exists() else record.base,
         "seed": record.seed,
         "max_length": record.max_length,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training_queries": len(queries),
+        "training_queries": len(read_training_hashes(out)),
         "temperature": record.temperature,
         "reading": {"texts": record.texts_read, "seconds": round(record.reading_seconds, 2)},
         "stages": record.done,

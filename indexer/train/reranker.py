@@ -103,6 +103,7 @@ def train_reranker(
     if known := [each for each in calibration if len({*classes_of(each)} - {-1}) > 1]:
         calibrated = _calibration(model, texts, known)
         record.temperature = calibrated.temperature
+        record.calibration = known
         with torch.no_grad():
             model.classifier.bias += torch.tensor(calibrated.bias, device=device())
     save(out / "checkpoint", model.to("cpu"), written)

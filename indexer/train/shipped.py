@@ -18,6 +18,7 @@ from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import TOKENIZER_FILE
 from engine.models.reranker import TokenReranker, load_reranker, softmax
 from engine.models.tokens import pack
+from indexer.evaluate.seen import read_training_hashes, write_training_queries
 from indexer.export.restore import Restored, read_weights, transformer_of
 from indexer.train import crossencoder
 from indexer.train.reranker import Texts, logits
@@ -36,6 +37,8 @@ PROBES = (
 def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | None = None) -> Path:
     """Write a checkpoint of the serving encoder or reranker to `out`; returns `out`.
 
+    It lists the training queries that the served model lists.
+
     Args:
         kind: `encoder` or `reranker`.
         out: folder to write; what was there is replaced.
@@ -44,6 +47,7 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
 
     Raises:
         ModelError: none ships, it is no BERT, or what was restored gives other results.
+        EvaluationError: its list of training queries is damaged.
     """
     folder = folder or SHIPPED_ENCODER.with_name(kind)
     if not folder.is_dir():
@@ -62,6 +66,8 @@ def restore(kind: str, out: Path, folder: Path | None = None, encoder: Path | No
         model = cross_encoder_of(read_weights(folder), transformer)
         crossencoder.save(fresh, model, tokenizer)
         _check_reranker(folder, reading, model, tokenizer)
+    if known := read_training_hashes(folder):
+        write_training_queries(fresh, (), known)
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     return out

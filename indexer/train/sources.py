@@ -27,6 +27,7 @@ Paths are relative to the file.
 from __future__ import annotations
 
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -179,16 +180,31 @@ def read_unlabelled(entry: CatalogEntry) -> list[str]:
     Raises:
         SettingsError: the file cannot be read.
     """
-    if entry.unlabelled is None:
-        return []
+    return read_lines(entry.unlabelled) if entry.unlabelled else []
+
+
+def read_lines(path: Path) -> list[str]:
+    """The queries of a file, one a line, as the models read them, each once.
+
+    Raises:
+        SettingsError: the file cannot be read, or is not UTF-8; it names the line.
+    """
     try:
-        text = entry.unlabelled.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
+    except OSError as error:
         raise SettingsError(
-            f"the queries in {entry.unlabelled} cannot be read: {error}. "
-            "Write one query a line, in UTF-8"
+            f"the queries in {path} cannot be read ({error.strerror}). Check the path"
         ) from error
-    return [query for query in dict.fromkeys(map(clean, text.split("\n"))) if query]
+    found: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            found[clean(line.decode("utf-8"))] = None
+        except UnicodeDecodeError as error:
+            raise SettingsError(
+                f"the queries in {path} cannot be read: line {number} is not UTF-8 "
+                f"({error.reason}). Write one query a line, in UTF-8"
+            ) from error
+    return [query for query in found if query]
 
 
 def _checked(given: Mapping[str, Any], origin: str, folder: Path) -> Sources:

@@ -86,7 +86,8 @@ def judged_list(
     ids = [product.id for product in engine.snapshot.products.fetch(found.rows)]
     order = engine.snapshot.id_rank[found.rows].astype(np.int64)
     worth = np.array([grades[one] for one in ids], dtype=np.int64)
-    return Example(query_id, "", found.values, worth, order, len(ids), tuple(grades.values()))
+    query, ideal = judged.texts[query_id], tuple(grades.values())
+    return Example(query_id, query, "", found.values, worth, order, len(ids), ideal)
 
 
 def judged_ndcg(example: Example, scores: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, models
 
+from indexer.evaluate.seen import query_hash, read_training_hashes, write_training_queries
 from indexer.train.lists import Candidate, Origin, QueryList
-from tests.checkpoints import save_encoder
+from tests.checkpoints import PASSAGES, save_encoder
 
 pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
 
@@ -85,6 +87,26 @@ def test_the_checkpoint_can_be_exported(base: Path, tmp_path: Path) -> None:
         checkpoint, pooling = load_bi_encoder(str(folder))
     assert (pooling, checkpoint.width) == ("mean", 32)
     assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_what_its_base_was_trained_on_is_not_forgotten(base: Path, tmp_path: Path) -> None:
+    from indexer.export.recipe import export_encoder  # noqa: PLC0415 - heavy
+
+    first, second = lists()[:4], lists()[4:]
+    before = train_encoder(base, [Stage("gold", first)], tmp_path / "before", max_length=32)
+    after = train_encoder(before, [Stage("gold", second)], tmp_path / "after", max_length=32)
+    expected = {query_hash(query) for query in ASKED}
+    assert read_training_hashes(tmp_path / "after") == expected
+    card = (tmp_path / "after" / "README.md").read_text(encoding="utf-8")
+    assert "8 training queries" in card
+    served = export_encoder(
+        after, tmp_path / "served", calibration=PASSAGES, max_length=32, precision="fp32"
+    ).folder
+    assert read_training_hashes(served) == expected
+    # A base may have its list beside its weights, too.
+    write_training_queries(base_with_list := shutil.copytree(base, tmp_path / "base"), ["lamp"])
+    train_encoder(base_with_list, [Stage("gold", first)], tmp_path / "other", max_length=32)
+    assert query_hash("lamp") in read_training_hashes(tmp_path / "other")
 
 
 def gradients(scored: list[QueryList]) -> list[torch.Tensor]:

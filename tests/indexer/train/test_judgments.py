@@ -12,6 +12,7 @@ import pytest
 from engine.errors import CatalogError, EvaluationError
 from engine.text import passage
 from engine.types import Product
+from indexer.evaluate.layouts import read_layout
 from indexer.train.judgments import (
     from_evidence,
     from_labels,
@@ -119,6 +120,23 @@ class TestLabels:
         tabs = _csv(tmp_path, "query\tproduct_id\tlabel", "kettle\ta\tS", name="given.tsv")
         for table in (lines, tabs):
             assert _only(self._read(table))["a"].grade == 2.0
+
+    def test_what_of_esci_is_measured_is_not_trained_on(self, tmp_path: Path) -> None:
+        common = {"query_id": 1, "product_id": "a", "esci_label": "E"}
+        rows = [
+            common | {"query": query, "product_locale": locale, "split": split}
+            for query, locale, split in (
+                ("kettle", "us", "train"), ("tent", "us", "test"), ("mesa", "es", "train"),
+            )
+        ]  # fmt: skip
+        table = _parquet(tmp_path, rows)
+        assert [entry.query for entry in self._read(table)] == ["kettle"]
+        assert list(read_layout("esci", table, None).texts.values()) == ["tent"]
+        with pytest.raises(CatalogError, match=r"given\.parquet: no row is of .* split 'train'"):
+            self._read(_parquet(tmp_path, rows[1:]))
+        for row in rows:
+            del row["split"]
+        assert [entry.query for entry in self._read(_parquet(tmp_path, rows))] == ["kettle", "tent"]
 
     def test_rows_of_other_catalogs_are_passed_over(self, tmp_path: Path) -> None:
         left_out: Counter[str] = Counter()

@@ -9,6 +9,8 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
@@ -19,17 +21,29 @@ from engine.errors import ModelError, TrainingError
 from engine.manifest import ModelEntry, read_manifest, write_manifest
 from engine.retrieval.features import FEEDBACK, SHELF_FEEDBACK
 from engine.retrieval.fusion import from_best
-from engine.retrieval.ranking import FittedOn, load_ranking
+from engine.retrieval.ranking import FittedOn, StageModel, load_ranking
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Stage
+from indexer.evaluate.judgments import JudgedQueries, read_queries
+from indexer.evaluate.seen import query_hash, read_training_hashes
+from indexer.evaluate.statistics import Interval
 from indexer.publish import publish
 from indexer.train import ranking as recipe
 from indexer.train.ranking import FORMS, train_ranking
+from indexer.train.ranking_card import StageReport
 from indexer.train.ranking_cutoff import MOST_REFUSED, fit_cutoff
-from indexer.train.ranking_examples import Example, fold_of, ndcg, read_scores, varying
+from indexer.train.ranking_examples import (
+    Example,
+    fold_of,
+    gather,
+    ndcg,
+    read_scores,
+    read_unanswerable,
+    varying,
+)
 from indexer.train.ranking_fit import _chosen, choose, fit_linear, fit_ranking, fit_trees
 from tests.fakes import FakeReranker
 from tests.rankings import info_for, write_ranking
@@ -41,9 +55,12 @@ def example(
     query_id: str = "q",
     candidates: int | None = None,
     ideal: Sequence[int] | None = None,
+    *,
+    query: str | None = None,
 ) -> Example:
     return Example(
         query_id=query_id,
+        query=query_id if query is None else query,
         catalog="shop",
         features={name: np.asarray(column, np.float32) for name, column in features.items()},
         grades=np.array(grades, dtype=np.int64),
@@ -92,6 +109,19 @@ def test_folds_hold_a_query_together() -> None:
     assert fold[:10].tolist() == fold[10:20].tolist() == fold[20:].tolist()
     assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
     assert fold_of(examples[::-1], 5, seed=1).tolist() == fold.tolist()[::-1]
+    twice = [example({}, [1], f"p{place}", query=f"q{place % 10}") for place in range(20)]
+    fold = fold_of(twice, 5, seed=1)
+    assert fold[:10].tolist() == fold[10:].tolist()
+    assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
+
+
+def test_ids_that_share_their_words_are_one_query(shop_store: Path) -> None:
+    texts = {"q1": "Travel Mug", "q2": " travel\u00a0 mu\u00adg", "q3": "travel mugs"}
+    judged = JudgedQueries(texts, {query_id: {"m1": 3} for query_id in texts})
+    engine = SearchEngine.open(shop_store, Settings())
+    examples = [one for one, _ in gather(engine, judged, Stage.FUSED, {})]
+    assert [one.query for one in examples] == ["travel mug", "travel mug", "travel mugs"]
+    assert len({*fold_of(examples[:2], 2, seed=0).tolist()}) == 1
 
 
 def test_features_that_are_the_same_everywhere_are_left_out() -> None:
@@ -156,6 +186,19 @@ def test_without_a_clear_difference_weights_are_taken() -> None:
     assert (
         choose(made_up(25, 6), ["cosine"], Stage.FUSED, forms=["lambdamart"]).form == "lambdamart"
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "figure"), [("linear", "0.7500"), ("lambdamart", "0.7600"), ("untuned", "0.7000")]
+)
+def test_what_is_recorded_is_the_figure_of_what_was_taken(form: str, figure: str) -> None:
+    untuned, linear, trees = (Interval(mean, 0.6, 0.8, 50) for mean in (0.70, 0.75, 0.76))
+    held_out = {"linear": linear, "lambdamart": trees}
+    report = StageReport(form, 50, untuned, held_out, held_out, None)
+    model = StageModel(linear=recipe._plain("fused"), features=("fused",))
+    info = info_for(FittedOn(encoder="e", lexical="l"), {Stage.FUSED: model})
+    made = recipe._with_provenance(info, {Stage.FUSED: report}, 0, "", {})
+    assert made.provenance["fused nDCG@10, held out"] == figure
 
 
 def test_no_list_with_anything_to_find_leaves_the_prior() -> None:
@@ -232,7 +275,10 @@ def test_a_ranking_is_trained_and_served(
         assert stage.cutoff is not None
         assert stage.cutoff.auroc.mean > 0.8
     assert load_ranking(out).info == report.info
-    assert len((out / "training_queries.txt").read_text().split()) == 20
+    asked = read_queries(judged[0]).values()
+    unanswerable = ("mortgage rates", "flight to mars", "used tractor engine", "plumber")
+    assert read_training_hashes(out) == {query_hash(text) for text in (*asked, *unanswerable)}
+    assert len(read_training_hashes(out)) == 20 + 4
     written = (out / "README.md").read_text()
     assert "The reranked stage: nDCG@10 over 20 queries, held out" in written
     assert "AUROC" in written
@@ -309,6 +355,55 @@ def test_held_out_probabilities_stand_for_the_rerankers(
         reranking_store, *judged, tmp_path / "ranking", form="linear", scores=path
     )
     assert report.info.provenance["class probabilities"] == "held out, given"
+    assert report.info.provenance["class probabilities given for"] == "20 of 20 queries"
+    assert "20 of 20 queries" in (tmp_path / "ranking" / "README.md").read_text()
+
+
+def _scores(path: Path, query_ids: list[Any], product_ids: list[Any]) -> Path:
+    """A Parquet file that calls every pair exact."""
+    ones, zeros = [1.0] * len(query_ids), [0.0] * len(query_ids)
+    classes = {"p0": zeros, "p1": zeros, "p2": zeros, "p3": ones}
+    table = {"query_id": query_ids, "product_id": product_ids} | classes
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    return path
+
+
+def test_ids_that_are_numbers_are_read_as_the_catalog_reads_them(tmp_path: Path) -> None:
+    path = _scores(tmp_path / "scores.parquet", [1.0, 2.0, None, 3.0], [7.0, 8.0, 9.0, None])
+    found = read_scores(path)
+    assert {one: list(products) for one, products in found.items()} == {"1": ["7"], "2": ["8"]}
+    assert list(read_scores(_scores(path, [" q1"], ["k1 "]))["q1"]) == ["k1"]
+    with pytest.raises(TrainingError, match=r"scores\.parquet: an id is none .*Write ids as text"):
+        read_scores(_scores(path, [True], ["k1"]))
+
+
+@pytest.mark.parametrize(("query_id", "product_id"), [("q9", "k1"), ("q1-0", "k9")])
+def test_probabilities_that_fit_nothing_are_refused(
+    query_id: str, product_id: str,
+    reranking_store: Path, judged: tuple[Path, Path], tmp_path: Path,
+) -> None:  # fmt: skip
+    path = _scores(tmp_path / "scores.parquet", [query_id], [product_id])
+    with pytest.raises(TrainingError, match=r"scores\.parquet: no row is .* as .*queries\.tsv has"):
+        train_ranking(reranking_store, *judged, tmp_path / "ranking", form="linear", scores=path)
+    assert not (tmp_path / "ranking").exists()
+
+
+def test_probabilities_cut_off_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "scores.npz"
+    one = np.ones(1000)
+    np.savez_compressed(path, query_id=one, product_id=one, p0=one, p1=one, p2=one, p3=one)
+    whole = path.read_bytes()
+    short = whole.replace(b"query_id.npy", b"query_no.npy")
+    for content in (b"", whole[:40], whole[:-100], whole[:60] + bytes(40) + whole[100:], short):
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"scores\.npz holds no class probabilities"):
+            read_scores(path)
+
+
+def test_unanswerable_queries_are_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.txt"
+    path.write_text("\ufeffflight to mars\n\nu2\tmortgage\u2028rates\r\n", encoding="utf-8")
+    assert read_unanswerable(path) == ["flight to mars", "mortgage\u2028rates"]
 
 
 def test_what_cannot_be_trained_on_is_refused(

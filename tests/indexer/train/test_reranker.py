@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 
 from engine.errors import TrainingError
 from engine.models.reranker import READOUT
-from indexer.evaluate.seen import query_hash
+from indexer.evaluate.seen import query_hash, read_training_hashes
 from indexer.train.lists import Candidate, Origin, QueryList
 from tests.checkpoints import save_encoder
 
@@ -138,6 +139,14 @@ def test_the_record_names_everything(trained: Path) -> None:
     hashes = (trained / "training_queries.txt").read_text(encoding="ascii").split()
     assert sorted(hashes) == sorted(query_hash(noun) for noun in NOUNS)
     assert "licence: none" in (trained / "README.md").read_text(encoding="utf-8")
+
+
+def test_queries_it_is_calibrated_on_are_listed(base: Path, tmp_path: Path) -> None:
+    *lists, kept = graded()
+    alone = [replace(lists[0], query="one class", candidates=kept.candidates[:1])]
+    train_reranker(base, [stage(lists[:2], epochs=1)], tmp_path / "out", calibration=[kept, *alone])
+    expected = {query_hash(each.query) for each in (*lists[:2], kept)}
+    assert read_training_hashes(tmp_path / "out") == expected
 
 
 def test_a_second_call_trains_nothing_anew(base: Path, trained: Path) -> None:

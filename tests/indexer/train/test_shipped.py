@@ -12,6 +12,7 @@ from engine.models.encoder import SHIPPED_ENCODER, load_encoder
 from engine.models.folder import Precision
 from engine.models.reranker import TokenReranker, load_reranker, softmax
 from engine.models.tokens import pack
+from indexer.evaluate.seen import read_training_hashes, trained_before
 from tests.checkpoints import PAIRS, PASSAGES, QUERIES, save_cross_encoder, save_encoder
 
 pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
@@ -32,6 +33,7 @@ def test_the_shipped_encoder_comes_back(tmp_path: Path) -> None:
     given = SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
     served = load_encoder(SHIPPED_ENCODER).encode_queries(texts)
     assert (given * served).sum(axis=1).min() > 0.98
+    assert trained_before(folder) == read_training_hashes(SHIPPED_ENCODER) != frozenset()
 
 
 @pytest.mark.parametrize(("precision", "off"), [("fp32", 2e-2), ("int8", 0.1)])

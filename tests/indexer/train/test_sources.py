@@ -148,6 +148,12 @@ def test_unlabelled_queries_that_cannot_be_read(folder: Path) -> None:
     (folder / "data" / "real.txt").write_bytes(b"\xff\n")
     with pytest.raises(SettingsError, match=r"real\.txt cannot be read.*UTF-8"):
         read_unlabelled(shop)
+    (folder / "data" / "real.txt").write_bytes(b"tent\ncaf\xe9\n")
+    with pytest.raises(SettingsError, match=r"real\.txt cannot be read: line 2 is not UTF-8"):
+        read_unlabelled(shop)
+    (folder / "data" / "real.txt").unlink()
+    with pytest.raises(SettingsError, match=r"real\.txt cannot be read \(No such file"):
+        read_unlabelled(shop)
 
 
 def test_one_shop_by_options(folder: Path) -> None:

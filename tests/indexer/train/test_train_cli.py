@@ -82,6 +82,18 @@ def test_a_dry_run_counts_and_keeps_nothing(shop: dict[str, Path], tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+@needs_torch
+def test_nothing_is_learnt_from_queries_to_leave_out(shop: dict[str, Path], tmp_path: Path) -> None:
+    without = tmp_path / "without.txt"
+    spellings = "\ufeffElectric  KETTLE\r\nte\u00adnt\u2028\n\nheadphones\n"
+    without.write_text(spellings, encoding="utf-8", newline="")
+    options = ["--out", str(tmp_path / "out"), "--without", str(without), "--dry-run"]
+    assert "gold: 1 lists" in train("reranker", shop, *options)
+    without.write_bytes(b"tent\ncaf\xe9\n")
+    with pytest.raises(SettingsError, match=r"without\.txt cannot be read: line 2 is not UTF-8"):
+        train("reranker", shop, *options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,20 +19,34 @@ from tests.shop import write_catalog
 
 pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
 
+from indexer.train.record import Stage
+from indexer.train.reranker import train_reranker
 from indexer.train.whole import Whole
 
 JUDGED = "q1 0 k1 3\nq1 0 t1 0\nq2 0 t1 3\nq2 0 m1 0\nq2 0 t2 1\n"
 LABELS = "query,product_id,label\nmug,m1,S\nmug,m2,E\nmug,t1,I\nbelt,b1,E\nbelt,h1,I\n"
+RECORDS = (
+    "query,product_id,clicked,purchased\n"
+    "Kettle,k1,0,1\nKettle,k2,1,0\n ten\u00adt ,t1,1,1\nrug,b1,1,0\nrug,m1,0,1\n"
+)
 
 
 def test_the_reranker_is_calibrated_on_what_people_judged_and_learns_from_the_rest(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    learnt: list[str] = []
+
+    def watched(base: str, stages: Sequence[Stage], out: Path, **options: Any) -> Path:  # noqa: ANN401
+        learnt.extend(each.query for stage in stages for each in stage.lists)
+        return train_reranker(base, stages, out, **options)
+
+    monkeypatch.setattr("indexer.train.reranker.train_reranker", watched)
     write_catalog(tmp_path / "shop.jsonl")
     for name, text in (
         ("queries.tsv", "q1\tkettle\nq2\ttent\n"),
         ("qrels.txt", JUDGED),
         ("labels.csv", LABELS),
+        ("records.csv", RECORDS),
     ):
         (tmp_path / name).write_text(text)
     entry = {
@@ -39,6 +55,7 @@ def test_the_reranker_is_calibrated_on_what_people_judged_and_learns_from_the_re
         "queries": tmp_path / "queries.tsv",
         "qrels": tmp_path / "qrels.txt",
         "labels": [{"file": tmp_path / "labels.csv", "machine_made": True}],
+        "records": [tmp_path / "records.csv"],
     }
     out = tmp_path / "out"
     save_encoder(out / "encoder" / "checkpoint")
@@ -56,12 +73,14 @@ def test_the_reranker_is_calibrated_on_what_people_judged_and_learns_from_the_re
     (stage,) = record["stages"]
     assert stage["name"] == "lists"
     assert stage["origins"]["machine: labels.csv"] == 5
+    assert stage["origins"]["records: records.csv"] == 2  # of the query that nobody judged
     assert {origin.partition(":")[0] for origin in stage["origins"]} <= {
-        "machine", "teacher", "mined",
+        "machine", "teacher", "mined", "records",
     }  # fmt: skip
     assert record["temperature"] not in (None, 1.0)
     hashes = (out / "reranker" / "training_queries.txt").read_text(encoding="ascii").split()
     assert set(map(query_hash, ("mug", "belt"))) <= set(hashes)
-    assert not set(map(query_hash, ("kettle", "tent"))) & set(hashes)
+    assert not {"kettle", "tent"} & set(learnt)
+    assert set(hashes) == set(map(query_hash, ("kettle", "tent", *learnt)))
     whole.run(["reranker"])
     assert said[-1] == "reranker: done before"
