@@ -136,6 +136,30 @@ def test_what_is_given_up_is_dropped_and_nothing_else(
     assert run_in_node(run) == {"filters": left, "asTyped": as_typed}
 
 
+@needs_node
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        ([{"product": {"id": "S-1"}, "explanation": {"summary": "by boots"}}], "by boots"),
+        ([{"product": {"id": "S-1"}, "explanation": {"summary": ""}}], "by no word in particular"),
+        (
+            [{"product": {"id": "S-2"}, "explanation": {"summary": "by boots"}}],
+            "The results have changed. Search again.",
+        ),
+        ([], "The results have changed. Search again."),
+    ],
+)
+def test_no_other_product_is_explained(hits: list[dict[str, Any]], said: str) -> None:
+    run = (
+        f"const ask = async () => ({{hits: {json.dumps(hits)}}}), request = () => ({{}});"
+        "const lines = [], line = {replaceChildren: (words) => lines.push(words)};"
+        f"{function('explain')}"
+        "explain(line, 'S-1', 3).then(() => console.log(JSON.stringify(lines)))"
+    )
+
+    assert run_in_node(run) == ["…", said]
+
+
 def test_every_field_has_a_label(elements: list[tuple[str, dict[str, str | None]]]) -> None:
     labelled = {attributes.get("for") for tag, attributes in elements if tag == "label"}
     fields = {attributes.get("id") for tag, attributes in elements if tag == "input"}

@@ -201,11 +201,13 @@ async function complete() {
   at("completions").replaceChildren(...options);
 }
 
-async function explain(line, rank) {
+// Asked again by its place, where another catalog may have put another product since.
+async function explain(line, id, rank) {
   line.replaceChildren("…");
   try {
     const { hits } = await ask({ ...request(), k: 1, offset: rank - 1, explain: true });
-    line.replaceChildren(hits[0]?.explanation.summary || "by no word in particular");
+    if (hits[0]?.product.id !== id) line.replaceChildren("The results have changed. Search again.");
+    else line.replaceChildren(hits[0].explanation.summary || "by no word in particular");
   } catch (error) {
     line.replaceChildren(error.message);
   }
@@ -234,7 +236,7 @@ function hitItem({ product, rank, stages, probabilities }) {
   part(".stock").textContent = product.in_stock === false ? "out of stock" : "";
   part(".price").textContent = price(product);
   part(".why span").textContent = why(stages, probabilities);
-  part(".why button").addEventListener("click", () => explain(part(".why"), rank));
+  part(".why button").addEventListener("click", () => explain(part(".why"), product.id, rank));
   if (product.brand) choose(part(".maker"), "brand", product.brand, product.brand);
   else part(".maker").remove();
   return item;
