@@ -10,13 +10,12 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
 
+from api.exchange import post
 from engine.analysis import STOPWORDS, analyze
 from engine.guide.consult import Consultation
 from engine.settings import Settings
@@ -94,11 +93,8 @@ class Phraser:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(  # noqa: S310 - Settings let http and https pass only
-            self._url, json.dumps(body).encode(), headers
-        )
-        with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310
-            answer = json.loads(response.read(_MOST_BYTES))
+        sent = json.dumps(body).encode()
+        answer = json.loads(post(self._url, sent, headers, timeout=self._timeout, most=_MOST_BYTES))
         return str(answer["choices"][0]["message"]["content"])
 
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.typing import EventDict
 
 from api.app import create_app
-from api.phrasing import supported
+from api.phrasing import Phraser, supported
 from api.schemas_ask import AskResponse
 from engine.errors import SettingsError
 from engine.settings import Settings, load_settings
@@ -81,9 +84,15 @@ class StandIn(BaseHTTPRequestHandler):
         answer = {"choices": [{"message": {"role": "assistant", "content": self.says}}]}
         content = json.dumps(answer).encode() if self.status == 200 else b"no"
         self.send_response(self.status)
+        if self.status == 302:
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        type(self).keys.append(self.headers["Authorization"])
+        self.send_error(404)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
         """Nothing."""
@@ -147,6 +156,42 @@ def test_an_endpoint_that_says_nothing_of_use_costs_the_phrasing_only(
             answered = client.post("/v1/ask", json=ASKED)
         thread.join()
     assert (answered.status_code, answered.json()["phrased"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+    ids=["status", "headers", "content"],
+)
+def test_an_endpoint_that_answers_by_drops_is_late(
+    engine: FakeEngine, logged: list[EventDict], begun: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(begun)
+                for _ in range(60):
+                    connection.sendall(b"H")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        phraser = Phraser(url, "default", "", timeout=0.3)
+        started = time.monotonic()
+        assert phraser.phrase(engine.ask("is it light?", products=["S-1"])) is None
+        assert time.monotonic() - started < 1
+        assert [one["kind"] for one in logged] == ["TimeoutError"]
+        thread.join()
+
+
+def test_no_key_is_sent_elsewhere(phrasing: TestClient) -> None:
+    StandIn.status = 302
+    assert phrasing.post("/v1/ask", json=ASKED).json()["phrased"] is None
+    assert StandIn.keys == ["Bearer secret"]
 
 
 def test_what_nothing_supports_is_not_shown(phrasing: TestClient) -> None:
