@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 from structlog.typing import EventDict
 
 from api.app import create_app
+from api.denial import deny_alike
 from api.phrasing import Phraser, supported
 from api.schemas_ask import AskResponse
 from engine.errors import SettingsError
@@ -242,3 +244,67 @@ def test_an_address_that_is_none_is_refused() -> None:
 def test_a_sentence_needs_a_statement(sentence: str, held: bool) -> None:
     statements = ["capacity: 1.7 l", "cordless: yes", "Not dishwasher safe."]
     assert supported(sentence, [("Bramwick Kettle", statements)]) is held
+
+
+DENIALS = [
+    ("The shoes are waterproof.", "The shoes aren’t waterproof."),
+    ("这款鞋防水。", "这款鞋不防水。"),
+    ("这款鞋有鞋带。", "这款鞋没有鞋带。"),
+    ("這款鞋含塑膠。", "這款鞋無塑膠。"),
+    ("防水：是", "防水：否"),
+    ("この靴は防水です。", "この靴は防水ではありません。"),
+    ("食洗機で洗える。", "食洗機で洗えない。"),
+    ("この靴は食洗機対応です。", "この靴は食洗機非対応です。"),
+    ("이 신발은 방수입니다.", "이 신발은 방수가 아닙니다."),
+    ("이 신발은 방수가 됩니다.", "이 신발은 방수가 안 됩니다."),
+    ("끈이 있습니다.", "끈이 없습니다."),
+    ("Die Schuhe sind wasserdicht.", "Die Schuhe sind nicht wasserdicht."),
+    ("Die Schuhe haben einen Absatz.", "Die Schuhe haben keinen Absatz."),
+    ("Les chaussures sont imperméables.", "Les chaussures ne sont pas imperméables."),
+    ("Le sac peut être lavé en machine.", "Le sac ne peut être lavé en machine."),
+    ("Piles incluses dans la boîte.", "Piles non incluses dans la boîte."),
+    ("Los zapatos son impermeables.", "Los zapatos no son impermeables."),
+    ("Los zapatos llevan cordones.", "Los zapatos van sin cordones."),
+    ("Os sapatos são impermeáveis.", "Os sapatos não são impermeáveis."),
+    ("O estojo cabe no bolso.", "O estojo não cabe no bolso."),
+    ("Le scarpe sono impermeabili.", "Le scarpe non sono impermeabili."),
+    ("Il cavo è compreso.", "Il cavo non è compreso."),
+    ("De schoenen zijn waterdicht.", "De schoenen zijn niet waterdicht."),
+    ("De schoenen hebben een hak.", "De schoenen hebben geen hak."),
+    ("Туфли водонепроницаемые.", "Туфли не водонепроницаемые."),
+    ("В комплекте есть шнурки.", "В комплекте нет шнурков."),
+    ("Te buty są wodoodporne.", "Te buty nie są wodoodporne."),
+    ("Sapato leve e quente.", unicodedata.normalize("NFD", "Sapato não leve e quente.")),
+    ("Buty ze sznurówkami.", "Buty bez sznurówek."),
+]
+
+
+@pytest.mark.parametrize(("asserted", "denied"), DENIALS)
+def test_a_denial_needs_one_in_its_own_language(asserted: str, denied: str) -> None:
+    assert supported(asserted, [("Kettle", [asserted])])
+    assert supported(denied, [("Kettle", [denied])])
+    assert not supported(denied, [("Kettle", [asserted, asserted])])
+    assert not supported(asserted, [("Kettle", [denied, denied])])
+    assert not deny_alike(asserted, denied)
+
+
+@pytest.mark.parametrize(
+    ("asserted", "denied"),
+    [
+        ("不锈钢保温杯，可以放洗碗机。", "不锈钢保温杯，不可以放洗碗机。"),
+        ("无线耳机，非常轻，防水。", "无线耳机，非常轻，不防水。"),
+        ("無線イヤホンは防水です。", "無線イヤホンは防水ではありません。"),
+        ("洗わなければならない靴です。", "洗わなければならない靴ではありません。"),
+        ("방수일 뿐만 아니라 가볍습니다.", "방수가 아닙니다."),
+        ("가방 안 주머니는 방수입니다.", "가방 안 주머니는 방수가 아닙니다."),
+        ("Noch leichter, ab Mai im Handel.", "Nicht leichter, ab Mai im Handel."),
+        ("Casque sans fil étanche.", "Casque sans fil pas étanche."),
+        ("Non slip sole, non-toxic, washable.", "Non slip sole, non-toxic, not washable."),
+        ("Comic Sans Serif, washable.", "Comic Sans Serif, not washable."),
+        ("Ni-MH cells, rechargeable.", "Ni-MH cells, not rechargeable."),
+        ("Buty w kolorze beż, wodoodporne.", "Buty w kolorze beż, nie są wodoodporne."),
+    ],
+)
+def test_a_word_that_looks_like_a_denial_is_none(asserted: str, denied: str) -> None:
+    assert not deny_alike(asserted, denied)
+    assert deny_alike(asserted, "wasserdicht")
