@@ -10,13 +10,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
 
+from api.denial import deny_alike
+from api.exchange import post
 from engine.analysis import STOPWORDS, analyze
 from engine.guide.consult import Consultation
 from engine.settings import Settings
@@ -27,7 +27,6 @@ the statements alone, in their own words as far as you can. Say so where they do
 nothing that no statement says."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _SUPPORTED = 0.6  # share of a sentence's words that one product's statements and name must hold
-_DENIES = re.compile(r"\b(?:not|no|never|none|cannot|without|neither)\b|n't\b", re.IGNORECASE)
 _REPLIES = {"yes", "no"}
 _MOST_BYTES = 1_000_000
 _FAILURES = (
@@ -94,11 +93,8 @@ class Phraser:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(  # noqa: S310 - Settings let http and https pass only
-            self._url, json.dumps(body).encode(), headers
-        )
-        with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310
-            answer = json.loads(response.read(_MOST_BYTES))
+        sent = json.dumps(body).encode()
+        answer = json.loads(post(self._url, sent, headers, timeout=self._timeout, most=_MOST_BYTES))
         return str(answer["choices"][0]["message"]["content"])
 
 
@@ -121,12 +117,11 @@ def supported(sentence: str, sources: Sources) -> bool:
     if not terms:
         return False
     numbers = {term for term in terms if any(char.isdigit() for char in term)}
-    denies = bool(_DENIES.search(sentence))
     for name, said in sources:
         of_each = [set(analyze(statement)) for statement in said]
         there = set(analyze(name)).union(*of_each)
         nearest = max(range(len(said)), key=lambda place: len(terms & of_each[place]))
-        agrees = denies is bool(_DENIES.search(said[nearest]))
+        agrees = deny_alike(sentence, said[nearest])
         if agrees and numbers <= there and len(terms & there) >= _SUPPORTED * len(terms):
             return True
     return False

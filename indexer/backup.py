@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,9 +51,10 @@ def export_snapshot(
     manifest = snapshots.manifest(name)
     try:
         _refuse(out, force=force)
-        aside = out.with_name(f"{out.name}.part")
+        # Nobody else's name, and the rights of any new file: mkstemp's are for its owner alone.
+        aside = out.with_name(f"{out.name}.{secrets.token_hex(8)}.part")
         try:
-            with aside.open("wb") as file:
+            with aside.open("xb") as file:
                 _write(file, snapshots.path(name), manifest)
             aside.replace(out)
         finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CatalogError, MissingExtraError
-from engine.guide.records import COLUMNS, DATES, ONLINE_RETAIL
+from engine.guide.records import COLUMNS, DATES, FRACTION, IDS, NAMES, NOTHING, ONLINE_RETAIL, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,8 @@ def read_purchases(path: Path, layout: str = "auto") -> pd.DataFrame:
         `title`, one row a line item.
 
     Raises:
-        CatalogError: the file cannot be read, a column is missing, or a cell cannot be used: the
-            message names the row.
+        CatalogError: the file cannot be read, a column is missing or there twice, or a cell cannot
+            be used: the message names the row.
         MissingExtraError: pandas is not installed.
     """
     table = _open(path)
@@ -38,7 +38,7 @@ def read_purchases(path: Path, layout: str = "auto") -> pd.DataFrame:
         layout == "auto" and set(ONLINE_RETAIL) - {"Description"} <= set(table.columns)
     )
     if foreign:
-        table = table.rename(columns=dict(ONLINE_RETAIL))
+        table = table.set_axis(named(path, list(table.columns)), axis="columns")
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise CatalogError(
@@ -54,12 +54,18 @@ def _open(path: Path) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - optional: serving needs no tables
     except ImportError as error:
         raise MissingExtraError("reading purchases", "train") from error
-    texts = dict.fromkeys(("user_id", "order_id", "product_id", *list(ONLINE_RETAIL)[:3]), str)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        separator = "\t" if path.suffix == ".tsv" else ","
-        return pd.read_csv(path, sep=separator, dtype=texts, encoding="utf-8-sig")
+        written = {"sep": "\t" if path.suffix == ".tsv" else ",", "encoding": "utf-8-sig"}
+        columns = pd.read_csv(path, nrows=0, **written).columns
+        return pd.read_csv(
+            path,
+            dtype=dict.fromkeys(IDS, str),
+            na_values={name: [""] if name in NAMES else sorted(NOTHING) for name in columns},
+            keep_default_na=False,
+            **written,
+        )
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read as a table of purchases: {error}") from error
 
@@ -120,8 +126,7 @@ def _cleaned(path: Path, table: pd.DataFrame, *, foreign: bool) -> pd.DataFrame:
     moment = table["user_id"].astype(str) + " " + at.astype(str)  # of orders without a name
     found = pd.DataFrame(
         {
-            # A column with gaps was numbers with a fraction to whoever wrote the table.
-            "user": table["user_id"].astype(str).str.removesuffix(".0"),
+            "user": table["user_id"].astype(str).str.replace(FRACTION, r"\1", regex=True),
             "order": table["order_id"].astype(str).where(table["order_id"].notna(), moment),
             "item": table["product_id"].astype(str),
             "at": at.dt.tz_localize(None),

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+import time
+import unicodedata
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.typing import EventDict
 
 from api.app import create_app
-from api.phrasing import supported
+from api.denial import deny_alike
+from api.phrasing import Phraser, supported
 from api.schemas_ask import AskResponse
 from engine.errors import SettingsError
 from engine.settings import Settings, load_settings
@@ -81,9 +86,15 @@ class StandIn(BaseHTTPRequestHandler):
         answer = {"choices": [{"message": {"role": "assistant", "content": self.says}}]}
         content = json.dumps(answer).encode() if self.status == 200 else b"no"
         self.send_response(self.status)
+        if self.status == 302:
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        type(self).keys.append(self.headers["Authorization"])
+        self.send_error(404)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
         """Nothing."""
@@ -149,6 +160,42 @@ def test_an_endpoint_that_says_nothing_of_use_costs_the_phrasing_only(
     assert (answered.status_code, answered.json()["phrased"]) == (200, None)
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+    ids=["status", "headers", "content"],
+)
+def test_an_endpoint_that_answers_by_drops_is_late(
+    engine: FakeEngine, logged: list[EventDict], begun: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(begun)
+                for _ in range(60):
+                    connection.sendall(b"H")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        phraser = Phraser(url, "default", "", timeout=0.3)
+        started = time.monotonic()
+        assert phraser.phrase(engine.ask("is it light?", products=["S-1"])) is None
+        assert time.monotonic() - started < 1
+        assert [one["kind"] for one in logged] == ["TimeoutError"]
+        thread.join()
+
+
+def test_no_key_is_sent_elsewhere(phrasing: TestClient) -> None:
+    StandIn.status = 302
+    assert phrasing.post("/v1/ask", json=ASKED).json()["phrased"] is None
+    assert StandIn.keys == ["Bearer secret"]
+
+
 def test_what_nothing_supports_is_not_shown(phrasing: TestClient) -> None:
     StandIn.says = "It is made of carbon."
     assert phrasing.post("/v1/ask", json=ASKED).json()["phrased"] is None
@@ -197,3 +244,67 @@ def test_an_address_that_is_none_is_refused() -> None:
 def test_a_sentence_needs_a_statement(sentence: str, held: bool) -> None:
     statements = ["capacity: 1.7 l", "cordless: yes", "Not dishwasher safe."]
     assert supported(sentence, [("Bramwick Kettle", statements)]) is held
+
+
+DENIALS = [
+    ("The shoes are waterproof.", "The shoes aren’t waterproof."),
+    ("这款鞋防水。", "这款鞋不防水。"),
+    ("这款鞋有鞋带。", "这款鞋没有鞋带。"),
+    ("這款鞋含塑膠。", "這款鞋無塑膠。"),
+    ("防水：是", "防水：否"),
+    ("この靴は防水です。", "この靴は防水ではありません。"),
+    ("食洗機で洗える。", "食洗機で洗えない。"),
+    ("この靴は食洗機対応です。", "この靴は食洗機非対応です。"),
+    ("이 신발은 방수입니다.", "이 신발은 방수가 아닙니다."),
+    ("이 신발은 방수가 됩니다.", "이 신발은 방수가 안 됩니다."),
+    ("끈이 있습니다.", "끈이 없습니다."),
+    ("Die Schuhe sind wasserdicht.", "Die Schuhe sind nicht wasserdicht."),
+    ("Die Schuhe haben einen Absatz.", "Die Schuhe haben keinen Absatz."),
+    ("Les chaussures sont imperméables.", "Les chaussures ne sont pas imperméables."),
+    ("Le sac peut être lavé en machine.", "Le sac ne peut être lavé en machine."),
+    ("Piles incluses dans la boîte.", "Piles non incluses dans la boîte."),
+    ("Los zapatos son impermeables.", "Los zapatos no son impermeables."),
+    ("Los zapatos llevan cordones.", "Los zapatos van sin cordones."),
+    ("Os sapatos são impermeáveis.", "Os sapatos não são impermeáveis."),
+    ("O estojo cabe no bolso.", "O estojo não cabe no bolso."),
+    ("Le scarpe sono impermeabili.", "Le scarpe non sono impermeabili."),
+    ("Il cavo è compreso.", "Il cavo non è compreso."),
+    ("De schoenen zijn waterdicht.", "De schoenen zijn niet waterdicht."),
+    ("De schoenen hebben een hak.", "De schoenen hebben geen hak."),
+    ("Туфли водонепроницаемые.", "Туфли не водонепроницаемые."),
+    ("В комплекте есть шнурки.", "В комплекте нет шнурков."),
+    ("Te buty są wodoodporne.", "Te buty nie są wodoodporne."),
+    ("Sapato leve e quente.", unicodedata.normalize("NFD", "Sapato não leve e quente.")),
+    ("Buty ze sznurówkami.", "Buty bez sznurówek."),
+]
+
+
+@pytest.mark.parametrize(("asserted", "denied"), DENIALS)
+def test_a_denial_needs_one_in_its_own_language(asserted: str, denied: str) -> None:
+    assert supported(asserted, [("Kettle", [asserted])])
+    assert supported(denied, [("Kettle", [denied])])
+    assert not supported(denied, [("Kettle", [asserted, asserted])])
+    assert not supported(asserted, [("Kettle", [denied, denied])])
+    assert not deny_alike(asserted, denied)
+
+
+@pytest.mark.parametrize(
+    ("asserted", "denied"),
+    [
+        ("不锈钢保温杯，可以放洗碗机。", "不锈钢保温杯，不可以放洗碗机。"),
+        ("无线耳机，非常轻，防水。", "无线耳机，非常轻，不防水。"),
+        ("無線イヤホンは防水です。", "無線イヤホンは防水ではありません。"),
+        ("洗わなければならない靴です。", "洗わなければならない靴ではありません。"),
+        ("방수일 뿐만 아니라 가볍습니다.", "방수가 아닙니다."),
+        ("가방 안 주머니는 방수입니다.", "가방 안 주머니는 방수가 아닙니다."),
+        ("Noch leichter, ab Mai im Handel.", "Nicht leichter, ab Mai im Handel."),
+        ("Casque sans fil étanche.", "Casque sans fil pas étanche."),
+        ("Non slip sole, non-toxic, washable.", "Non slip sole, non-toxic, not washable."),
+        ("Comic Sans Serif, washable.", "Comic Sans Serif, not washable."),
+        ("Ni-MH cells, rechargeable.", "Ni-MH cells, not rechargeable."),
+        ("Buty w kolorze beż, wodoodporne.", "Buty w kolorze beż, nie są wodoodporne."),
+    ],
+)
+def test_a_word_that_looks_like_a_denial_is_none(asserted: str, denied: str) -> None:
+    assert not deny_alike(asserted, denied)
+    assert deny_alike(asserted, "wasserdicht")

@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -20,6 +21,7 @@ from engine.errors import (
 from engine.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest, write_manifest
 from engine.search import SearchEngine
 from engine.store import SnapshotStore
+from indexer import backup
 from indexer.backup import export_snapshot, import_snapshot
 
 
@@ -75,6 +77,35 @@ def test_a_file_that_is_there_is_not_replaced_unasked(shop_store: Path, tmp_path
     with pytest.raises(SnapshotError, match="name another file"):
         export_snapshot(shop_store, tmp_path / "no folder" / "x.tar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shop.tar"]
+
+
+def test_files_beside_an_export_stay_as_they_are(shop_store: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "shop.tar.part"
+    mine.write_text("mine", encoding="utf-8")
+    export_snapshot(shop_store, tmp_path / "shop.tar")
+    assert mine.read_text(encoding="utf-8") == "mine"
+    assert (tmp_path / "shop.tar").stat().st_mode == mine.stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shop.tar", "shop.tar.part"]
+
+
+def test_two_exports_to_one_name_are_both_whole(
+    exported: Path, shop_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "shop.tar"
+    write = backup._write
+
+    def overtaken(file: BinaryIO, folder: Path, manifest: Manifest) -> None:
+        monkeypatch.setattr(backup, "_write", write)
+        file.write(b"begun")
+        export_snapshot(shop_store, out)
+        assert out.read_bytes() == exported.read_bytes()
+        file.seek(0)
+        write(file, folder, manifest)
+
+    monkeypatch.setattr(backup, "_write", overtaken)
+    export_snapshot(shop_store, out)
+    assert out.read_bytes() == exported.read_bytes()
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing"])

@@ -111,6 +111,58 @@ def test_a_shopper_written_as_a_number_is_the_same_one(tmp_path: Path) -> None:
     assert len(events_of(path, "17850")) == len(events_of(path, "17850.0")) == 2
 
 
+def test_shoppers_whose_names_end_like_numbers_stay_apart(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("u1", "v1").replace("u2", "v1.0"))
+    assert {one.order_id for one in events_of(path, "v1")} == {"o1"}
+    assert {one.order_id for one in events_of(path, "v1.0")} == {"o2", "o3"}
+    assert set(read_purchases(path)["user"]) == {"v1", "v1.0"}
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "NULL", "nan", "None"])
+def test_an_id_may_be_any_word(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, OURS.replace("u2", name).replace("p1", name))
+    assert [one.product_id for one in events_of(path, name)] == [name, name]
+    found = read_purchases(path)
+    assert set(found["user"]) == {"u1", name}
+    assert set(found["item"]) == {"p2", name}
+    retail = ONLINE_RETAIL.replace("17850", name)
+    assert events_of(write(tmp_path, retail), name)
+    assert set(read_purchases(path)["user"]) == {name}
+
+
+def test_other_cells_that_say_that_they_hold_nothing_do(tmp_path: Path) -> None:
+    text = OURS.replace("u2,o2,p1,2026-01-01T10:00:00+02:00,1,5.0,purchase", "u2,NA,p1,NA,NA,NA,NA")
+    path = write(tmp_path, text.replace("u1,o1", "u1,NULL"))
+    first = events_of(path, "u2")[0]
+    assert (first.deed, first.at, first.quantity) == (Deed.PURCHASE, None, 1)
+    assert first.order_id == ""
+    assert read_purchases(path)["order"].str.contains("u1 2026").all()
+
+
+@pytest.mark.parametrize("empty", ["", '""'])
+def test_a_line_without_a_shopper_is_nobodys(tmp_path: Path, empty: str) -> None:
+    path = write(tmp_path, OURS.replace(",o4,", f"{empty},o4,"))
+    assert events_of(path, "") == []
+    assert set(read_purchases(path)["user"]) == {"u1", "u2"}
+
+
+def test_two_columns_that_mean_the_same_are_named(tmp_path: Path) -> None:
+    said = "columns user_id and CustomerID, which mean the same. Delete or rename"
+    path = write(tmp_path, OURS.replace("\n", ",7\n").replace("event,7", "event,CustomerID"))
+    with pytest.raises(CatalogError, match=said):
+        events_of(path, "u1")
+    text = "".join(f"17850,{line}\n" for line in ONLINE_RETAIL.splitlines())
+    path = write(tmp_path, text.replace("17850,Invoice", "user_id,Invoice"))
+    for read in (read_purchases, lambda path: events_of(path, "17850")):
+        with pytest.raises(CatalogError, match=said):
+            read(path)
+
+
+def test_columns_that_are_not_read_may_be_called_alike(tmp_path: Path) -> None:
+    path = write(tmp_path, OURS.replace("\n", ",7\n").replace("event,7", "event,UnitPrice"))
+    assert len(events_of(path, "u1")) == 2
+
+
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="may be: auto, daogou, online-retail"):
         read_purchases(write(tmp_path, OURS), "excel")

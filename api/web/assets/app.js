@@ -9,27 +9,28 @@ const STAGE_WORDS = { lexical: "words", dense: "meaning", fused: "both together"
 
 const at = (id) => document.getElementById(id);
 const PAUSE = 80; // milliseconds without a key before completions are asked for
-const state = { q: "", filters: {}, asTyped: false, shown: 0, asked: 0, typed: 0 };
+// Filters are kept in a map: an object has fields of its own, "constructor" for one.
+const state = { q: "", filters: new Map(), asTyped: false, shown: 0, asked: 0, typed: 0 };
 
 function chosen(field) {
-  return state.filters[field] ?? [];
+  return state.filters.get(field) ?? [];
 }
 
 function toggle(field, value) {
   const others = chosen(field).filter((each) => each !== value);
   const values = others.length === chosen(field).length ? [...others, value] : others;
-  state.filters = { ...state.filters, [field]: values };
-  if (!values.length) delete state.filters[field];
+  if (values.length) state.filters.set(field, values);
+  else state.filters.delete(field);
   remember();
 }
 
 function only(field, value) {
-  state.filters = { ...state.filters, [field]: [value] };
+  state.filters.set(field, [value]);
 }
 
 function remember() {
   const fragment = new URLSearchParams({ q: state.q });
-  for (const [field, values] of Object.entries(state.filters)) {
+  for (const [field, values] of state.filters) {
     for (const value of values) fragment.append(`f.${field}`, value);
   }
   if (state.asTyped) fragment.set("typed", "1");
@@ -41,12 +42,12 @@ function remember() {
 function recall() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   state.q = fragment.get("q") ?? "";
-  state.filters = {};
+  state.filters = new Map();
   state.asTyped = fragment.get("typed") === "1";
   for (const [name, value] of fragment) {
     if (!name.startsWith("f.")) continue;
     const field = name.slice(2);
-    state.filters[field] = [...chosen(field), value];
+    state.filters.set(field, [...chosen(field), value]);
   }
   at("words").value = state.q;
   showFilters();
@@ -85,7 +86,7 @@ async function search(offset = 0) {
 }
 
 function request() {
-  return { query: state.q, filters: state.filters, understand: !state.asTyped };
+  return { query: state.q, filters: Object.fromEntries(state.filters), understand: !state.asTyped };
 }
 
 async function ask(body) {
@@ -150,10 +151,10 @@ function showWays(answer) {
 // Drops the filters that are named; what is none of them stands in the words, which then count as typed.
 function giveUp(conditions) {
   const named = new Map(
-    Object.entries(state.filters).map(([field, values]) => [values.map((one) => `${field}=${one}`).join(" or "), field]),
+    Array.from(state.filters, ([field, values]) => [values.map((one) => `${field}=${one}`).join(" or "), field]),
   );
   const dropped = conditions.map((one) => named.get(one));
-  state.filters = Object.fromEntries(Object.entries(state.filters).filter(([field]) => !dropped.includes(field)));
+  for (const field of dropped) state.filters.delete(field);
   state.asTyped ||= dropped.includes(undefined);
 }
 
@@ -200,24 +201,26 @@ async function complete() {
   at("completions").replaceChildren(...options);
 }
 
-async function explain(line, rank) {
+// Asked again by its place, where another catalog may have put another product since.
+async function explain(line, id, rank) {
   line.replaceChildren("…");
   try {
     const { hits } = await ask({ ...request(), k: 1, offset: rank - 1, explain: true });
-    line.replaceChildren(hits[0]?.explanation.summary || "by no word in particular");
+    if (hits[0]?.product.id !== id) line.replaceChildren("The results have changed. Search again.");
+    else line.replaceChildren(hits[0].explanation.summary || "by no word in particular");
   } catch (error) {
     line.replaceChildren(error.message);
   }
 }
 
 function nothing() {
-  return Object.keys(state.filters).length
+  return state.filters.size
     ? "Nothing behind these filters seems to fit."
     : "Nothing in this catalog seems to fit.";
 }
 
 function emptiness() {
-  const cure = Object.keys(state.filters).length ? "Take a filter away to see more." : "Try other words.";
+  const cure = state.filters.size ? "Take a filter away to see more." : "Try other words.";
   return `Nothing fits. ${cure}`;
 }
 
@@ -233,7 +236,7 @@ function hitItem({ product, rank, stages, probabilities }) {
   part(".stock").textContent = product.in_stock === false ? "out of stock" : "";
   part(".price").textContent = price(product);
   part(".why span").textContent = why(stages, probabilities);
-  part(".why button").addEventListener("click", () => explain(part(".why"), rank));
+  part(".why button").addEventListener("click", () => explain(part(".why"), product.id, rank));
   if (product.brand) choose(part(".maker"), "brand", product.brand, product.brand);
   else part(".maker").remove();
   return item;
@@ -302,7 +305,7 @@ function hue(text) {
 }
 
 function showFilters() {
-  const chips = Object.entries(state.filters).flatMap(([field, values]) =>
+  const chips = [...state.filters].flatMap(([field, values]) =>
     values.map((value) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "chip", textContent: `${field}: ${value}` });
@@ -346,7 +349,7 @@ async function greet() {
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   if (at("words").value !== state.q) {
-    state.filters = {}; // other words, another shelf
+    state.filters = new Map(); // other words, another shelf
     state.asTyped = false;
   }
   state.q = at("words").value;
