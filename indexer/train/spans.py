@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from engine.guide.spans import (
 )
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.tokenizer import load_tokenizer
+from indexer.folders import CARD, replaceable, replaced
 
 FEWEST = 50
 """Queries without which nothing is learned."""
@@ -185,10 +185,12 @@ def write_spans(
 
     Raises:
         CatalogError: the queries cannot be read.
+        SettingsError: something else than a span tagger is in `out`.
         TrainingError: there are too few.
     """
     from indexer.train.spans_model import read_vocabulary  # noqa: PLC0415 - torch is slow to load
 
+    out = replaceable(out, INFO_FILE, WEIGHTS_FILE)
     labelled = read_labelled(queries)
     check_enough(labelled)
     began = monotonic()
@@ -203,13 +205,9 @@ def write_spans(
         **tagger.info.provenance,
     }
     info = tagger.info.model_copy(update={"provenance": provenance})
-    aside = out.with_name(out.name + ".new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_spans(aside, info, tagger.weights)
-    (aside / "README.md").write_text(_card(info, aside, labelled), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+    with replaced(out) as folder:
+        save_spans(folder, info, tagger.weights)
+        (folder / CARD).write_text(_card(info, folder, labelled), encoding="utf-8")
     return info
 
 

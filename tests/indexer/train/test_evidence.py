@@ -12,7 +12,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import CatalogError, ModelError, TrainingError
+from engine.errors import CatalogError, ModelError, SettingsError, TrainingError
 from engine.guide.evidence import (
     INFO_FILE,
     SHIPPED_EVIDENCE,
@@ -39,6 +39,7 @@ from indexer.train.evidence import (
     train_evidence,
 )
 from indexer.train.evidence_across import reranker_for
+from indexer.train.evidence_model import write_evidence
 
 FACTS = {
     "color": "red", "weight": "3 kg", "material": "steel", "warranty": "2 years", "height": "40 cm",
@@ -192,6 +193,15 @@ def test_a_reranker_is_adapted_beside_the_encoder_it_reads() -> None:
 def test_too_few_questions_are_refused() -> None:
     with pytest.raises(TrainingError, match="At least 10"):
         train_evidence([question("a")], [], name="n", encoder="e")
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        write_evidence(tmp_path / "none.parquet", tmp_path, encoder=SHIPPED_ENCODER)
+    former = shutil.copytree(SHIPPED_EVIDENCE, tmp_path / "former")
+    with pytest.raises(CatalogError, match=r"none\.parquet"):  # what it read next
+        write_evidence(tmp_path / "none.parquet", former, encoder=SHIPPED_ENCODER)
 
 
 def test_damaged_rankers_are_named(tmp_path: Path) -> None:

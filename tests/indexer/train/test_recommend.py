@@ -17,6 +17,8 @@ from engine.errors import (
     ModelError,
     ProductNotFoundError,
     QueryError,
+    SettingsError,
+    SnapshotError,
     StageUnavailableError,
     TrainingError,
 )
@@ -260,6 +262,17 @@ def test_records_of_another_shop_are_refused(tmp_path: Path, shop_store: Path) -
     with pytest.raises(TrainingError, match="too few"):
         train_recommend(shop_store, few, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(
+    store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        train_recommend(tmp_path / "none", PURCHASES, tmp_path)
+    former = shutil.copytree(store.parent / "behaviour", tmp_path / "former")
+    with pytest.raises(SnapshotError, match="none"):  # what it read next
+        train_recommend(tmp_path / "none", PURCHASES, former)
 
 
 def test_a_model_says_what_it_is(store: Path) -> None:

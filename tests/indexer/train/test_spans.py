@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import CatalogError, TrainingError
+from engine.errors import CatalogError, SettingsError, TrainingError
 from engine.guide.spans import SHIPPED_SPANS, SpanTagger, load_spans
 from indexer.train.spans import cooled, folds, read_labelled, write_spans
 
@@ -75,6 +76,16 @@ def test_too_few_queries_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match="at least"):
         write_spans(path, tmp_path / "out")
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        write_spans(tmp_path / "none.jsonl", tmp_path)
+    former = shutil.copytree(SHIPPED_SPANS, tmp_path / "former")
+    with pytest.raises(CatalogError, match=r"none\.jsonl"):  # what it read next
+        write_spans(tmp_path / "none.jsonl", former)
 
 
 @pytest.mark.parametrize(
