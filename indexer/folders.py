@@ -15,7 +15,7 @@ CARD = "README.md"
 
 
 def replaceable(out: Path, info: str, *beside: str) -> Path:
-    """The folder in full, where writing it costs nothing but a former one of its kind.
+    """The folder by its full name, where writing it costs nothing but a former one of its kind.
 
     Asked before any work: nobody waits for a result that has no place.
 
@@ -25,25 +25,31 @@ def replaceable(out: Path, info: str, *beside: str) -> Path:
         beside: names of the files beside it and the card; `*` stands for any characters.
 
     Raises:
-        SettingsError: it is no folder, or holds something else.
+        SettingsError: it is no folder, it cannot be replaced, or it holds something else.
     """
-    if out.exists() and not out.is_dir():
+    folder = out.resolve()
+    if folder == Path.cwd() or folder.is_mount():
+        raise SettingsError(
+            f"--out: {out} cannot be replaced: it is the current folder, or a disk of its own. "
+            "Name a folder in it"
+        )
+    if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--out: {out} is no folder. Name another")
-    there = sorted(out.iterdir()) if out.is_dir() else []
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
     ours = (info, CARD, *beside)
     foreign = [
         path.name
         for path in there
         if not (path.is_file() and any(fnmatchcase(path.name, name) for name in ours))
     ]
-    if there and not (out / info).is_file():
+    if there and not (folder / info).is_file():
         foreign = foreign or [there[0].name]
     if foreign:
         raise SettingsError(
             f"--out: {out} holds {foreign[0]!r}, which would be lost. "
             "Name a new folder, or move what is in this one elsewhere"
         )
-    return out
+    return folder
 
 
 @contextmanager

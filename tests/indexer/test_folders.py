@@ -58,6 +58,22 @@ def test_a_folder_beside_the_files_and_a_file_in_its_place_are_no_former_one(
         replaceable(out / INFO, INFO)
 
 
+@pytest.mark.parametrize("name", [".", "/", "../here"])
+def test_what_cannot_be_replaced_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(write(tmp_path / "here", INFO))
+    with pytest.raises(SettingsError, match=f"^--out: {name} cannot be replaced"):
+        replaceable(Path(name), INFO)
+
+
+def test_a_folder_is_known_by_its_full_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write(tmp_path / "here"))
+    assert replaceable(Path("../other"), INFO) == tmp_path.resolve() / "other"
+
+
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     out = write(tmp_path / "out", INFO)
     with pytest.raises(OSError, match="full"), replaced(out):
