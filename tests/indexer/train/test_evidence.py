@@ -218,6 +218,22 @@ def test_the_threshold_parts_both_answers() -> None:
     assert 0.6 < best_threshold(chance, truth) <= 0.7
 
 
+def test_a_set_without_an_answer_has_no_ranking_to_measure(tmp_path: Path) -> None:
+    some = rows()[:28] + [row | {"set": "none", "label": 0} for row in rows()[:14]]
+    parquet.write_table(pa.Table.from_pylist(some), tmp_path / "two.parquet")
+    command = ["evaluate", "consult", "--questions", str(tmp_path / "two.parquet")]
+    command += ["--model", str(SHIPPED_EVIDENCE)]
+    run = CliRunner().invoke(app, [*command, "--json"])
+    assert run.exit_code == 0, run.output
+    sets = json.loads(run.stdout)["sets"]
+    assert (sets["none"]["questions"], sets["none"]["answerable"]) == (4, 0)
+    assert sets["none"]["methods"] == {}
+    assert sets["none"]["p"] is None
+    assert 0 <= sets["none"]["f1_not_answerable"] <= 1
+    assert sets["facts"]["methods"]["daogou"]["p@1"]["mean"] > 0
+    assert "none" in CliRunner().invoke(app, command).output
+
+
 def test_evaluation_in_folds(table: Path) -> None:
     run = CliRunner().invoke(
         app, ["evaluate", "consult", "--questions", str(table), "--folds", "2", "--json",
