@@ -102,6 +102,49 @@ def test_a_table_that_is_none_is_named(tmp_path: Path) -> None:
         read_questions(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"label": None}, "row 2, field label: None is no label"),
+        ({"label": 3}, "row 2, field label: 3 is no label"),
+        ({"label": -1}, "row 2, field label: -1 is no label"),
+        ({"label": 0.5}, r"row 2, field label: 0\.5 is no label"),
+        ({"question": None}, "row 2, field question: empty"),
+        ({"candidate": ""}, "row 2, field candidate: empty"),
+        ({"product_id": ["P1"]}, "row 2, field product_id: .* is no text"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(
+    tmp_path: Path, cells: dict[str, object], message: str
+) -> None:
+    good: dict[str, object] = {"question": "how long", "candidate": "2 m", "label": 1}
+    if "product_id" in cells:
+        good["product_id"] = None
+    parquet.write_table(pa.Table.from_pylist([good, good | cells]), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match=rf"a\.parquet, {message}"):
+        read_questions(tmp_path / "a.parquet")
+
+
+def test_labels_that_are_text_and_a_table_without_rows_are_named(tmp_path: Path) -> None:
+    columns = {"question": ["a"], "candidate": ["b"], "label": ["1"]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match=r"row 1, field label: '1' is no label\. Write a number"):
+        read_questions(tmp_path / "a.parquet")
+    parquet.write_table(pa.table(columns).slice(0, 0), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match="holds no question"):
+        read_questions(tmp_path / "a.parquet")
+
+
+def test_cells_that_may_be_empty_and_ids_that_are_numbers_are_read(tmp_path: Path) -> None:
+    columns = {
+        "set": [None, None, "s"], "qid": [0.0, 0.0, None], "product_id": [7.0, 7.0, None],
+        "question": ["a", "a", "b"], "candidate": ["x", "y", "z"], "label": [1.0, 0.0, 0.0],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = [(one.kind, one.name, one.product) for one in read_questions(tmp_path / "a.parquet")]
+    assert found == [("", "0", "7"), ("s", "b", "")]
+
+
 def test_what_belongs_together_is_one_group() -> None:
     groups = grouped(
         [
