@@ -110,9 +110,11 @@ def train_ranking(
     if form not in FORMS:
         raise TrainingError(f"there is no form {form!r}. Choose from {', '.join(FORMS)}")
     judged = read_judged_queries(queries, qrels)
-    if len(judged.ids) < _LEAST_QUERIES:
+    useful = sum(any(judged.qrels[query_id].values()) for query_id in judged.ids)
+    if useful < _LEAST_QUERIES:
         raise TrainingError(
-            f"{len(judged.ids)} judged queries are too few to fit a ranking on. "
+            f"{useful} judged queries are too few to fit a ranking on; "
+            f"{len(judged.ids) - useful} others have no product graded above 0. "
             f"Judge at least {_LEAST_QUERIES}, or keep the ranking that ships"
         )
     engine = _untuned_engine(store)

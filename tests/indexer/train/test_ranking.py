@@ -325,6 +325,13 @@ def test_what_cannot_be_trained_on_is_refused(
     few.write_text("q1-0\tkettle\n")
     with pytest.raises(TrainingError, match="1 judged queries are too few"):
         train_ranking(shop_store, few, judged[1], out)
+    rows = [line.split() for line in judged[1].read_text().splitlines()]
+    ids = sorted({row[0] for row in rows})
+    for kept in (19, 1, 0):  # queries with a product graded above 0
+        poor = [[*row[:3], row[3] if row[0] in ids[:kept] else "0"] for row in rows]
+        (tmp_path / "poor.txt").write_text("\n".join(map(" ".join, poor)))
+        with pytest.raises(TrainingError, match=f"^{kept} judged .* {20 - kept} others have no"):
+            train_ranking(shop_store, judged[0], tmp_path / "poor.txt", out)
     with pytest.raises(TrainingError, match="holds no class probabilities"):
         read_scores(tmp_path / "none.parquet")
     np.savez(
