@@ -148,7 +148,8 @@ def fit(
             value = loss(batch)
         if not math.isfinite(value.item()):
             raise TrainingError(
-                f"the loss is {value.item()} at step {len(losses) + 1}. Lower --learning-rate"
+                f"the loss is {value.item()} at step {len(losses) + 1}: training cannot go on. "
+                "Start from another --base, or draw otherwise with another --seed"
             )
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call,unused-ignore]
