@@ -96,6 +96,8 @@ def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path:
         '{"tokens": ["red"], "labels": []}',
         '{"tokens": [], "labels": []}',
         '{"tokens": ["red"], "labels": ["color"]}',
+        '{"tokens": ["red"], "labels": ["B-"]}',
+        '{"tokens": ["red"], "labels": ["I- "]}',
         '{"tokens": ["red"], "labels": [1]}',
     ],
 )
@@ -110,9 +112,20 @@ def test_a_line_that_is_no_labelled_query_is_named(tmp_path: Path, line: str) ->
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.jsonl"):
         read_labelled(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match=r"empty\.jsonl has no query"):
+        read_labelled(tmp_path / "empty.jsonl")
     (tmp_path / "zip").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(CatalogError, match="zip"):
         read_labelled(tmp_path / "zip")
+
+
+def test_any_json_is_read_whatever_begins_the_file_or_ends_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    line = '{"tokens": ["red\u2028or\u0085blue"], "labels": ["O"]}'
+    path.write_bytes(f"\ufeff{line}\r\n{line}".encode())
+
+    assert [one.words for one in read_labelled(path)] == [("red\u2028or\u0085blue",)] * 2
 
 
 def test_the_same_words_are_on_one_side_of_a_fold(queries: Path) -> None:
