@@ -341,6 +341,9 @@ def test_what_cannot_be_trained_on_is_refused(
         read_scores(tmp_path / "bad.npz")
     with pytest.raises(TrainingError, match="cannot be read"):
         train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "none.txt")
+    (tmp_path / "blank.txt").write_text("\nu1\t\n")
+    with pytest.raises(TrainingError, match=r"blank\.txt has no query.* --unanswerable"):
+        train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "blank.txt")
     assert not out.exists()
     assert FORMS["auto"] == ("linear", "lambdamart")
 
