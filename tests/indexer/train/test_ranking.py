@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 pytest.importorskip("scipy")
 pytest.importorskip("lightgbm")
 
-from engine.errors import ModelError, TrainingError
+from engine.errors import EvaluationError, ModelError, SettingsError, TrainingError
 from engine.manifest import ModelEntry, read_manifest, write_manifest
 from engine.retrieval.features import FEEDBACK, SHELF_FEEDBACK
 from engine.retrieval.fusion import from_best
-from engine.retrieval.ranking import FittedOn, load_ranking
+from engine.retrieval.ranking import SHIPPED_RANKING, FittedOn, load_ranking
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -346,6 +346,22 @@ def test_what_cannot_be_trained_on_is_refused(
         train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "blank.txt")
     assert not out.exists()
     assert FORMS["auto"] == ("linear", "lambdamart")
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    queries = tmp_path / "none.tsv", tmp_path / "none.txt"
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        train_ranking(tmp_path, *queries, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^--out: \. cannot be replaced"):
+        train_ranking(tmp_path, *queries, Path())
+    former = shutil.copytree(SHIPPED_RANKING, tmp_path / "former")
+    (former / "trees-fused.txt").write_text("of a former one")
+    with pytest.raises(EvaluationError, match=r"none\.tsv"):  # what it read next
+        train_ranking(tmp_path, *queries, former)
 
 
 def test_features_are_those_of_serving(reranking_store: Path) -> None:
