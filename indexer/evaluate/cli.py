@@ -309,6 +309,8 @@ def evaluate_cut_off(
     from indexer.evaluate.seen import seen_in_training
 
     kinds: list[Mapping[str, str]] = [read_queries(queries), read_queries(unanswerable)]
+    for kind, source in zip(kinds, (queries, unanswerable), strict=True):
+        _check({f"query {one!r}": text for one, text in kind.items()}, source)
     engine = _engine(context, store)
     if unseen_only:
         seen = [seen_in_training(engine.snapshot.folder, kind) for kind in kinds]
@@ -398,17 +400,32 @@ def _distinct(path: Path) -> list[str]:
     """The distinct queries of a file.
 
     Raises:
-        EvaluationError: it cannot be read, or has none.
+        EvaluationError: it cannot be read, has none, or one that cannot be asked.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}. Name a text file") from error
-    texts = dict.fromkeys(line.rpartition("\t")[2].strip() for line in lines)
-    texts.pop("", None)
+    written = (line.rpartition("\t")[2].strip() for line in lines)
+    texts = {f"line {number}": text for number, text in enumerate(written, start=1) if text}
     if not texts:
         raise EvaluationError(f"{path} has no query. Write one in each line")
-    return list(texts)
+    _check(texts, path)
+    return list(dict.fromkeys(texts.values()))
+
+
+def _check(texts: Mapping[str, str], source: Path) -> None:
+    """See to it that the queries of a file, by what to call them, can be asked before any is.
+
+    Raises:
+        EvaluationError: one cannot.
+    """
+    from engine.settings import load_settings
+    from indexer.evaluate.judgments import check_query
+
+    longest = load_settings().max_query_chars
+    for name, text in texts.items():
+        check_query(text, f"{source}, {name}", longest)
 
 
 def _engine(context: typer.Context, store: Path) -> StagedSearch:
@@ -448,7 +465,9 @@ def _read(layout: str, queries: Path, qrels: Path | None, only: Path | None) -> 
     from indexer.evaluate.layouts import read_layout
 
     judged = read_layout(layout, queries, qrels)
-    return judged.only(read_ids(only), only) if only else judged
+    judged = judged.only(read_ids(only), only) if only else judged
+    _check({f"query {one!r}": judged.texts[one] for one in judged.ids}, queries)
+    return judged
 
 
 def _stages(written: str) -> list[Stage]:

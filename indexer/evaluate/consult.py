@@ -37,8 +37,9 @@ class ConsultEvaluation:
     """By set of questions and way of ranking."""
 
     ranked: Mapping[str, Mapping[str, Ranked]]
+    """No way of ranking where no question of the set can be answered."""
     against: Mapping[str, float]
-    """Two-sided p of our P@1 against the better peer, by set."""
+    """Two-sided p of our P@1 against the better peer, by set that was ranked."""
     f1: Mapping[str, float]
     """Of what was called answerable, by set."""
     f1_not: Mapping[str, float]
@@ -145,6 +146,9 @@ def _summed_up(
         f1s_not[kind] = f1(~said[mine], ~truth)
         always[kind] = f1(np.ones(len(mine), dtype=np.bool_), truth)
         asked = [place for place in mine if questions[place].answerable]
+        if not asked:
+            ranked[kind] = {}
+            continue
         first = {
             name: np.array([_first(scores[n], questions[n].gains) for n in asked])
             for name, scores in ways.items()

@@ -29,7 +29,7 @@ def to_json(evaluation: ConsultEvaluation) -> dict[str, Any]:
                     name: {"p@1": _interval(found.p_at_1), "ndcg@5": _interval(found.ndcg_at_5)}
                     for name, found in methods.items()
                 },
-                "p": evaluation.against[kind],
+                "p": evaluation.against.get(kind),
                 "f1_answerable": evaluation.f1[kind],
                 "f1_not_answerable": evaluation.f1_not[kind],
                 "f1_answerable_if_always_said": evaluation.always[kind],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import EvaluationError
+from engine.understand import clean
 
 GRADES = range(4)
 """Grades a judgment may carry: those of `engine.types.Relevance`."""
@@ -142,6 +143,26 @@ def read_ids(path: Path) -> list[str]:
         EvaluationError: the file cannot be read or is not UTF-8.
     """
     return [_text(line, place).strip() for place, line in _lines(path)]
+
+
+def check_query(text: str, place: str, longest: int) -> None:
+    """See to it that a query can be asked, before any is.
+
+    Args:
+        text: what would be searched for.
+        place: where it is from, for the message.
+        longest: how many characters the engine searches.
+
+    Raises:
+        EvaluationError: it is longer, or has nothing that anyone sees.
+    """
+    if len(text) > longest:
+        raise EvaluationError(
+            f"{place} has {len(text):,} characters, at most {longest:,} are searched. "
+            "Shorten it, or raise DAOGOU_MAX_QUERY_CHARS"
+        )
+    if not clean(text):
+        raise EvaluationError(f"{place} is empty. Write it out, or take it out")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -6,17 +6,20 @@ Adding a set is one reader and one line in `READERS`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 
 from engine.errors import EvaluationError
+from indexer.catalog.fields import is_absent, scalar_text
+from indexer.catalog.rejects import RowFault
 from indexer.evaluate.judgments import JudgedQueries, read_judged_queries
 
 _WANDS_GRADES = {"Exact": 3, "Partial": 2, "Irrelevant": 0}
 _ESCI_GRADES = {"E": 3, "S": 2, "C": 1, "I": 0}
+_ESCI_COLUMNS = ("query_id", "query", "product_id", "esci_label")
 
 
 ESCI_LOCALE = "us"
@@ -72,7 +75,8 @@ def read_esci(
     Rows of other locales and splits are passed over, where the file has those columns.
 
     Raises:
-        EvaluationError: not Parquet, a column missing, a label unknown, or no row left.
+        EvaluationError: not Parquet, a column missing, a cell empty, a label unknown, or no row
+            left.
     """
     chosen = {"product_locale": locale, "split": split}
     texts: dict[str, str] = {}
@@ -80,9 +84,11 @@ def read_esci(
     for number, row in enumerate(_parquet_rows(examples, chosen), start=1):
         if any(row.get(column, value) != value for column, value in chosen.items()):
             continue
-        grade = _graded(str(row["esci_label"]), _ESCI_GRADES, f"{examples}, row {number}")
-        texts.setdefault(str(row["query_id"]), str(row["query"]))
-        triples.append((str(row["query_id"]), str(row["product_id"]), grade))
+        place = f"{examples}, row {number}"
+        query_id, query, product_id, label = (_cell(row, name, place) for name in _ESCI_COLUMNS)
+        grade = _graded(label, _ESCI_GRADES, place)
+        texts.setdefault(query_id, query)
+        triples.append((query_id, product_id, grade))
     if not triples:
         raise EvaluationError(f"{examples} has no row of locale {locale!r} and split {split!r}")
     qrels, note = _merged(triples)
@@ -147,17 +153,28 @@ def _tab_separated(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, 
 
 def _parquet_rows(path: Path, optional: Iterable[str]) -> Iterator[dict[str, object]]:
     """The rows of ESCI's examples, a batch in memory at a time."""
-    needed = ("query_id", "query", "product_id", "esci_label")
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            _require(needed, file.schema_arrow.names, path)
-            present = [name for name in (*needed, *optional) if name in file.schema_arrow.names]
+            names = file.schema_arrow.names
+            _require(_ESCI_COLUMNS, names, path)
+            present = [name for name in (*_ESCI_COLUMNS, *optional) if name in names]
             for batch in file.iter_batches(columns=present):
                 yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise EvaluationError(
             f"{path} is no readable Parquet file ({error}). Check the path and --layout"
         ) from error
+
+
+def _cell(row: Mapping[str, object], name: str, place: str) -> str:
+    """A cell that must hold text, or a number that stands for it."""
+    value = row[name]
+    if is_absent(value):
+        raise EvaluationError(f"{place}, field {name}: empty. Fill it or take the row out")
+    try:
+        return scalar_text(name, value)
+    except RowFault as fault:
+        raise EvaluationError(f"{place}, field {name}: {fault}. Write it as text") from fault
 
 
 def _require(needed: tuple[str, ...], present: Iterable[str], path: Path) -> None:

@@ -58,7 +58,8 @@ class Measured:
     coverage: float
     """Share of the items that anyone was recommended."""
     novelty: float
-    """Mean self-information of what was recommended, bits: -log2 of the share of orders."""
+    """Mean self-information of what was recommended, bits: -log2 of the share of shoppers who
+    bought it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,9 @@ def _fresh(
         for user, items in bought.groupby("user")["item"]
     }
     known = train.groupby("item")["title"].agg(lambda texts: texts.value_counts().index[0])
-    sold = train.drop_duplicates(["item", "order"]).groupby("item").size().to_numpy(np.float64)
+    # Shops may number the orders of each shopper from 1 on.
+    once = train.drop_duplicates(["user", "order", "item"])
+    sold = once.groupby("item").size().to_numpy(np.float64)
     peer = fresh_by_bm25([titles[item] for item in new], list(known), sold)
     fresh, popular = texts_of(new), behaviour.sold()
     ours, theirs = [], []

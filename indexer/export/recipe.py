@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from engine.models.folder import (
     GRAPH_FILE,
     INFO_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_FILE,
     EncoderInfo,
     ModelInfo,
     Precision,
@@ -34,7 +32,7 @@ from engine.models.tokenizer import load_tokenizer
 from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
-from indexer.evaluate.seen import trained_before, write_training_queries
+from indexer.evaluate.seen import TRAINING_QUERIES, trained_before, write_training_queries
 from indexer.export.card import card
 from indexer.export.graph import (
     Checkpoint,
@@ -46,6 +44,7 @@ from indexer.export.graph import (
     write_graph,
     write_reranker_graph,
 )
+from indexer.folders import CARD, replaceable, replaced
 
 MIN_COSINE = 0.98
 """Below it on any held-out text, the vectors are not comparable with full precision."""
@@ -53,6 +52,7 @@ MAX_SHIFT = 0.1
 """How far quantisation may move any class probability of a held-out pair."""
 MIN_CALIBRATION = 50
 MOST_CALIBRATED, MOST_HELD_OUT = 500, 2_000
+_BESIDE = (TOKENIZER_FILE, GRAPH_FILE, WEIGHTS_FILE, TRAINING_QUERIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def export_encoder(
 
     Args:
         base: id or folder. Mean and CLS pooling are understood; a plain BERT is mean-pooled.
-        out: folder to write; what was there is replaced once the export has succeeded.
+        out: folder to write; a former model there is replaced once the export has succeeded.
         calibration: real passages and queries, prefixes not yet put before them. Half of them (500
             at most) fix the ranges of int8, the others (2,000 at most) measure what it cost.
         max_length: tokens read of a text, a multiple of 16.
@@ -98,11 +98,13 @@ def export_encoder(
         MissingExtraError: torch, sentence-transformers or NNCF is not installed.
         ModelError: the base cannot be exported, the texts are too few, or int8 costs too much.
         EvaluationError: the base's list of training queries is damaged.
+        SettingsError: something else than a model is in `out`.
     """
+    out = replaceable(out, INFO_FILE, *_BESIDE)
     used, held_out = _split([passage_prefix + text for text in calibration])
     with training_libraries():
         checkpoint, pooling = load_bi_encoder(str(base))
-        with _aside(out) as folder:
+        with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, max_length)
             tokenizer = load_tokenizer(folder, max_length)
             sequences = tokenizer.encode_batch(used)
@@ -147,7 +149,7 @@ def export_reranker(
 
     Args:
         base: id or folder of a sequence classifier.
-        out: folder to write; what was there is replaced once the export has succeeded.
+        out: folder to write; a former model there is replaced once the export has succeeded.
         calibration: real (query, passage) pairs. Half of them (500 at most) fix the ranges of int8,
             the others (2,000 at most) measure what it cost.
         labels: the class of each logit, `exact` or `E` and so on; the base's own where None.
@@ -162,7 +164,9 @@ def export_reranker(
         ModelError: the base has other classes or cannot be exported, the pairs are too few, or int8
             costs too much.
         EvaluationError: the base's list of training queries is damaged.
+        SettingsError: something else than a model is in `out`.
     """
+    out = replaceable(out, INFO_FILE, *_BESIDE)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import HEAD_FILE  # noqa: PLC0415 - needs torch
@@ -173,7 +177,7 @@ def export_reranker(
                 "that it was trained over with --encoder"
             )
         checkpoint, own_labels = load_cross_encoder(str(base))
-        with _aside(out) as folder:
+        with replaced(out) as folder:
             classes = _four_classes(base, labels or own_labels, len(own_labels))
             _write_tokenizer(folder, checkpoint, max_length)
             tokenizer = load_tokenizer(folder, max_length)
@@ -213,7 +217,7 @@ def export_token_reranker(
     Args:
         base: the checkpoint.
         encoder: the exported encoder that the checkpoint was trained over.
-        out: folder to write; what was there is replaced once the export has succeeded.
+        out: folder to write; a former model there is replaced once the export has succeeded.
         calibration: real (query, passage) pairs, as `export_reranker` takes them.
         temperature: logits are divided by it before the softmax.
         precision: `int8`, or `fp32` to keep every bit.
@@ -225,7 +229,9 @@ def export_token_reranker(
         ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
             encoder's, of what it makes of passages, is counted in.
         EvaluationError: the base's list of training queries is damaged.
+        SettingsError: something else than a model is in `out`.
     """
+    out = replaceable(out, INFO_FILE, *_BESIDE)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import load  # noqa: PLC0415 - needs torch
@@ -235,7 +241,7 @@ def export_token_reranker(
         reading = load_encoder(encoder, tokens=True)
         positions = model.transformer.config.max_position_embeddings
         checkpoint = Checkpoint(model.eval(), written, reading.dim, positions)
-        with _aside(out) as folder:
+        with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, QUERY_TOKENS)
             tokenizer = load_tokenizer(folder, QUERY_TOKENS)
             write_reranker_graph(
@@ -368,7 +374,7 @@ def _finish(folder: Path, out: Path, info: ModelInfo, loss: Mapping[str, float])
     """Record the loss, write the model card, and report on the folder that `out` becomes."""
     rounded = {name: round(value, 5) for name, value in loss.items()}
     complete = _write_info(folder, info.model_copy(update={"quantisation": rounded}))
-    (folder / "README.md").write_text(card(complete), encoding="utf-8")
+    (folder / CARD).write_text(card(complete), encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir())
     return ExportReport(out, complete, size)
 
@@ -378,22 +384,3 @@ def _too_costly(what: str) -> ModelError:
         f"int8 costs {what} on the worst held-out text. Calibrate on more texts like those the "
         "model will read, short queries and long passages both, or export with precision fp32."
     )
-
-
-@contextlib.contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A fresh folder that replaces `out` when the block succeeds and is gone when it fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
-    fresh.mkdir()
-    try:
-        yield fresh
-        if out.exists():
-            before = fresh.with_suffix(".before")
-            out.rename(before)
-            fresh.rename(out)
-            shutil.rmtree(before)
-        else:
-            fresh.rename(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

@@ -28,7 +28,11 @@ from engine.guide.evidence import (
 )
 from engine.models.graph import Adapters
 from engine.types import Vectors
+from indexer.catalog.fields import is_absent, scalar_text
+from indexer.catalog.rejects import RowFault
 
+_TEXTS = ("question", "candidate", "set", "qid", "product_id")
+_LABELS = (0, 1, 2)
 _WIDTH, _INNER = 128, 64
 _EPOCHS, _BATCH, _RATE, _DECAY, _DROPOUT = 12, 32, 1e-3, 0.05, 0.3
 _INNER_FOLDS, _INNER_FOLDS_ACROSS = 3, 2
@@ -65,9 +69,12 @@ def read_questions(path: Path) -> list[Question]:
     their texts, so that ties tell nothing.
 
     Raises:
-        CatalogError: the file cannot be read or lacks a column.
+        CatalogError: the file cannot be read, lacks a column, holds no row, or has a row that
+            cannot be used; it names file, row and field.
     """
     rows = list(_rows(path))
+    if not rows:
+        raise CatalogError(f"{path} holds no question. Write one row a piece of text")
     best: dict[str, int] = {}
     for row in rows:
         best[row["set"]] = max(best.get(row["set"], 1), row["label"])
@@ -76,12 +83,11 @@ def read_questions(path: Path) -> list[Question]:
         grouped.setdefault((row["set"], row["qid"] or row["question"]), []).append(row)
     found = []
     for (kind, name), lines in grouped.items():
-        lines.sort(key=lambda line: str(line["candidate"]))
+        lines.sort(key=lambda line: line["candidate"])
         found.append(
             Question(
-                name=str(name), kind=str(kind), text=str(lines[0]["question"]),
-                product=str(lines[0]["product_id"] or ""),
-                pieces=tuple(str(line["candidate"]) for line in lines),
+                name=name, kind=kind, text=lines[0]["question"], product=lines[0]["product_id"],
+                pieces=tuple(line["candidate"] for line in lines),
                 gains=np.array([line["label"] / best[kind] for line in lines], dtype=np.float32),
             )
         )  # fmt: skip
@@ -112,7 +118,8 @@ def grouped(questions: Sequence[Question]) -> NDArray[np.int64]:
     return np.unique(tops, return_inverse=True)[1].astype(np.int64)
 
 
-def _rows(path: Path) -> Sequence[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table of questions: texts, empty where an optional one is, and the label."""
     try:
         from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - slow to load
 
@@ -122,8 +129,27 @@ def _rows(path: Path) -> Sequence[dict[str, Any]]:
     missing = {"question", "candidate", "label"} - set(table.column_names)
     if missing:
         raise CatalogError(f"{path} has no column {', '.join(sorted(missing))}")
-    optional: dict[str, Any] = {"set": "", "qid": None, "product_id": None}
-    return [optional | row for row in table.to_pylist()]
+    for number, row in enumerate(table.to_pylist(), start=1):
+        place = f"{path}, row {number}"
+        if row["label"] not in _LABELS:
+            raise CatalogError(
+                f"{place}, field label: {row['label']!r} is no label. Write a number: "
+                f"{', '.join(map(str, _LABELS))}"
+            )
+        found: dict[str, Any] = {name: _text(row, name, place) for name in _TEXTS}
+        if absent := [name for name in _TEXTS[:2] if not found[name]]:
+            raise CatalogError(f"{place}, field {absent[0]}: empty. Fill it or take the row out")
+        yield found | {"label": int(row["label"])}
+
+
+def _text(row: Mapping[str, Any], name: str, place: str) -> str:
+    """A cell as text, empty where it holds nothing."""
+    if is_absent(row.get(name)):
+        return ""
+    try:
+        return scalar_text(name, row[name])
+    except RowFault as fault:
+        raise CatalogError(f"{place}, field {name}: {fault}. Write it as text") from fault
 
 
 def read_all(questions: Sequence[Question], encoder: TokenEncoder, chunk: int = 512) -> list[Read]:

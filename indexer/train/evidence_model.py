@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
-from engine.guide.evidence import EvidenceInfo, save_evidence
+from engine.guide.evidence import (
+    ADAPTERS_FILE,
+    INFO_FILE,
+    WEIGHTS_FILE,
+    EvidenceInfo,
+    save_evidence,
+)
 from engine.models.encoder import load_encoder
 from engine.models.folder import read_model_info
+from indexer.folders import CARD, replaceable, replaced
 from indexer.train.evidence import read_all, read_questions, train_evidence
 from indexer.train.evidence_across import AcrossTrainer, reranker_for
 
@@ -31,8 +37,10 @@ def write_evidence(
     Raises:
         CatalogError: the questions cannot be read.
         ModelError: the encoder cannot be read, or is no BERT.
+        SettingsError: something else than an evidence ranker is in `out`.
         TrainingError: there are too few questions of either kind.
     """
+    out = replaceable(out, INFO_FILE, WEIGHTS_FILE, ADAPTERS_FILE)
     asked = read_questions(questions)
     reader = load_encoder(encoder, threads=threads, tokens=True)
     reads = read_all(asked, reader)
@@ -52,13 +60,9 @@ def write_evidence(
     if adapted:
         provenance["reranker"] = read_model_info(adapted, kind="reranker").name
     info = trained.info.model_copy(update={"provenance": provenance})
-    aside = out.with_name(out.name + ".new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_evidence(aside, info, trained.weights, trained.adapters)
-    (aside / "README.md").write_text(_card(info), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+    with replaced(out) as folder:
+        save_evidence(folder, info, trained.weights, trained.adapters)
+        (folder / CARD).write_text(_card(info), encoding="utf-8")
     return info
 
 

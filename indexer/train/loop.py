@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TypeVar
 
 import torch
@@ -120,8 +121,8 @@ def fit(
     generalises better than either (WiSE-FT, Wortsman et al. 2022).
 
     Raises:
-        TrainingError: the checkpoint is of another recipe or other data, or the loss left the
-            numbers.
+        TrainingError: the checkpoint is damaged, of another recipe or other data, or the loss
+            left the numbers.
     """
     torch.manual_seed(seed)
     learnt = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
@@ -147,7 +148,8 @@ def fit(
             value = loss(batch)
         if not math.isfinite(value.item()):
             raise TrainingError(
-                f"the loss is {value.item()} at step {len(losses) + 1}. Lower --learning-rate"
+                f"the loss is {value.item()} at step {len(losses) + 1}: training cannot go on. "
+                "Start from another --base, or draw otherwise with another --seed"
             )
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call,unused-ignore]
@@ -209,7 +211,12 @@ def _resume(path: Path, run: _Run) -> Fitted:
     """Take up the state in the checkpoint, if there is one; what came of it so far."""
     if not path.exists():
         return Fitted([], 0.0)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{path} cannot be read: it is damaged. Start anew with --restart, or delete it"
+        ) from error
     if state["digest"] != run.digest:
         raise TrainingError(
             f"{path} was written by another recipe or with other data. "

@@ -6,11 +6,8 @@ trust it too much. Give held-out probabilities for them (`scores`) or fit on oth
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import numpy as np
 from engine.errors import TrainingError
 from engine.retrieval.features import FEATURES, STATISTICS
 from engine.retrieval.ranking import (
+    INFO_FILE,
     FittedOn,
     LearnedRanking,
     RankingInfo,
@@ -33,8 +31,9 @@ from engine.snapshot import Snapshot, fingerprints
 from engine.store import SnapshotStore
 from engine.types import Stage
 from indexer.evaluate.judgments import JudgedQueries, read_judged_queries
-from indexer.evaluate.seen import write_training_queries
+from indexer.evaluate.seen import TRAINING_QUERIES, write_training_queries
 from indexer.evaluate.statistics import bootstrap
+from indexer.folders import CARD, replaceable, replaced
 from indexer.progress import Progress, Silent
 from indexer.train.ranking_card import StageReport, card
 from indexer.train.ranking_cutoff import CutoffFit, fit_cutoff
@@ -90,7 +89,7 @@ def train_ranking(
         store: folder of the snapshots. A ranking that is in the snapshot already is not used.
         queries: `query_id<TAB>text` lines.
         qrels: TREC judgments, grades 0 to 3.
-        out: folder to write; what was there is replaced once all has succeeded.
+        out: folder to write; a former ranking there is replaced once all has succeeded.
         unanswerable: queries that the catalog cannot answer, one a line, with or without an id and
             a tab before it; without them there is no cut-off.
         form: `linear`, `lambdamart`, or `auto`: whichever nested cross-validation prefers.
@@ -103,16 +102,20 @@ def train_ranking(
 
     Raises:
         EvaluationError: queries or judgments cannot be read.
+        SettingsError: something else than a final ranking is in `out`.
         TrainingError: too few judged queries, an unknown form or feature, or unusable scores.
         ModelError, SnapshotError: the store cannot be searched.
     """
     started = time.perf_counter()
     if form not in FORMS:
         raise TrainingError(f"there is no form {form!r}. Choose from {', '.join(FORMS)}")
+    out = replaceable(out, INFO_FILE, _TREES.format(stage="*"), TRAINING_QUERIES)
     judged = read_judged_queries(queries, qrels)
-    if len(judged.ids) < _LEAST_QUERIES:
+    useful = sum(any(judged.qrels[query_id].values()) for query_id in judged.ids)
+    if useful < _LEAST_QUERIES:
         raise TrainingError(
-            f"{len(judged.ids)} judged queries are too few to fit a ranking on. "
+            f"{useful} judged queries are too few to fit a ranking on; "
+            f"{len(judged.ids) - useful} others have no product graded above 0. "
             f"Judge at least {_LEAST_QUERIES}, or keep the ranking that ships"
         )
     engine = _untuned_engine(store)
@@ -134,12 +137,12 @@ def train_ranking(
         seed=seed,
         progress=progress or Silent(),
     )
-    with _aside(out) as folder:
+    with replaced(out) as folder:
         reports = fit.stages(folder)
         write_training_queries(folder, [*(judged.texts[one] for one in judged.ids), *unanswered])
         told = f"{given} of {len(judged.ids)} queries" if given else ""
         info = _with_provenance(fit.info(), reports, seed, told, facts or {})
-        (folder / "README.md").write_text(card(info, reports), encoding="utf-8")
+        (folder / CARD).write_text(card(info, reports), encoding="utf-8")
         info = write_info(folder, info)
     return RankingReport(out, info, reports, time.perf_counter() - started)
 
@@ -341,16 +344,3 @@ def _stage_model(stage: Stage, fitted: Fitted, folder: Path) -> StageModel:
     name = _TREES.format(stage=stage)
     fitted.booster.save_model(str(folder / name))
     return StageModel(trees=name, features=fitted.names)
-
-
-@contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A fresh folder that replaces `out` when the block succeeds and is gone when it fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
-        fresh = Path(aside) / "fresh"
-        fresh.mkdir()
-        yield fresh
-        if out.exists():
-            out.rename(Path(aside) / "before")
-        shutil.move(fresh, out)

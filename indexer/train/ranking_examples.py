@@ -124,14 +124,21 @@ def gather(
 
 
 def read_unanswerable(path: Path | None) -> list[str]:
-    """The texts of a file of queries, with or without ids."""
+    """The texts of a file of queries, with or without ids; none where no file is named.
+
+    Raises:
+        TrainingError: the file cannot be read, or has no query.
+    """
     if path is None:
         return []
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Write one query a line") from error
-    return [line.rpartition("\t")[2].strip() for line in lines if line.strip()]
+    texts = [text for line in lines if (text := line.rpartition("\t")[2].strip())]
+    if not texts:
+        raise TrainingError(f"{path} has no query. Write one a line, or leave --unanswerable out")
+    return texts
 
 
 def read_scores(path: Path) -> dict[str, dict[str, Probabilities]]:

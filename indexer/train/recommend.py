@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import TrainingError
-from engine.guide.behaviour import BehaviourInfo
+from engine.guide.behaviour import INFO_FILE, BehaviourInfo
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
 from engine.types import Vectors
+from indexer.folders import CARD, replaceable, replaced
 from indexer.purchases import read_purchases
 from indexer.train.behaviour import train_behaviour
 
@@ -33,9 +33,11 @@ def train_recommend(
 
     Raises:
         CatalogError: the purchases cannot be read.
+        SettingsError: something else than a behaviour model is in `out`.
         SnapshotError: nothing is indexed.
         TrainingError: too little was bought, or nothing of it is in the catalog.
     """
+    out = replaceable(out, INFO_FILE, "items.json", "*.npy")
     snapshot = Snapshot.open(SnapshotStore(store).current(), threads=threads)
     records = read_purchases(purchases, layout)
     items = sorted(set(records["item"]))
@@ -56,13 +58,9 @@ def train_recommend(
     behaviour = train_behaviour(records, texts_of, name=out.name, seed=seed, threads=threads)
     provenance = {"purchases": purchases.name, "seed": str(seed), "snapshot": snapshot.id}
     info = behaviour.info.model_copy(update={"provenance": provenance})
-    aside = out.with_name(out.name + ".new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    replace(behaviour, info=info).save(aside)
-    (aside / "README.md").write_text(_card(info), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+    with replaced(out) as folder:
+        replace(behaviour, info=info).save(folder)
+        (folder / CARD).write_text(_card(info), encoding="utf-8")
     return info
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,14 @@ from engine.guide.spans import (
 )
 from engine.models.encoder import SHIPPED_ENCODER
 from engine.models.tokenizer import load_tokenizer
+from indexer.folders import CARD, replaceable, replaced
 
 FEWEST = 50
 """Queries without which nothing is learned."""
 _FOLDS = 5
 _TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6)
 _SCORING = {"outer", "bias", "linear", "begin", "end", "follow"}
+_LABEL = re.compile(r"O|[BI]-\s*\S.*")
 _SECONDS = 0.014
 _SECONDS_READING = 60  # of the encoder's reading its own vocabulary
 
@@ -62,10 +64,10 @@ def read_labelled(path: Path) -> list[Labelled]:
     """The queries of a JSON Lines file: `tokens` and `labels` of each, as many, BIO.
 
     Raises:
-        CatalogError: the file cannot be read, or a line is no labelled query.
+        CatalogError: the file cannot be read, has no query, or a line is no labelled query.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
     found = []
@@ -79,11 +81,13 @@ def read_labelled(path: Path) -> list[Labelled]:
                 f"{path}, line {number}: not a query with tokens and labels. "
                 'Write {"tokens": ["red", "kettle"], "labels": ["B-color", "B-core_product_type"]}'
             ) from error
-        odd = [one for one in one.labels if one != OUTSIDE and one[:2] not in {"B-", "I-"}]
+        odd = [label for label in one.labels if not _LABEL.fullmatch(label)]
         if odd or not one.tokens or len(one.tokens) != len(one.labels):
             why = f"{odd[0]!r} is no label" if odd else "a label is needed for each token"
             raise CatalogError(f"{path}, line {number}: {why}. Labels are O, B-TYPE and I-TYPE")
         found.append(Labelled(tuple(one.tokens), tuple(one.labels)))
+    if not found:
+        raise CatalogError(f"{path} has no query. Write one with its labels in each line")
     return found
 
 
@@ -185,10 +189,12 @@ def write_spans(
 
     Raises:
         CatalogError: the queries cannot be read.
+        SettingsError: something else than a span tagger is in `out`.
         TrainingError: there are too few.
     """
     from indexer.train.spans_model import read_vocabulary  # noqa: PLC0415 - torch is slow to load
 
+    out = replaceable(out, INFO_FILE, WEIGHTS_FILE)
     labelled = read_labelled(queries)
     check_enough(labelled)
     began = monotonic()
@@ -203,13 +209,9 @@ def write_spans(
         **tagger.info.provenance,
     }
     info = tagger.info.model_copy(update={"provenance": provenance})
-    aside = out.with_name(out.name + ".new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_spans(aside, info, tagger.weights)
-    (aside / "README.md").write_text(_card(info, aside, labelled), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+    with replaced(out) as folder:
+        save_spans(folder, info, tagger.weights)
+        (folder / CARD).write_text(_card(info, folder, labelled), encoding="utf-8")
     return info
 
 

@@ -31,18 +31,22 @@ class Steps:
         made_with: object,
         work: Callable[[], object],
         forget: Callable[[], object] = lambda: None,
+        *,
+        leaves: Path | None = None,
     ) -> None:
-        """Do the work, unless it was done with the same before.
+        """Do the work, unless it was done with the same before and what it left is there.
 
         Args:
             name: of the step, and of its marker.
             made_with: JSON types: whatever decides the result.
             work: leaves its result on disk; goes on from what a kill left of it.
             forget: called before where what is left was made with something else.
+            leaves: where the result is; not looked for if left out.
         """
         marker = self._folder / f"{name}.json"
         digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
-        if marker.is_file() and json.loads(marker.read_bytes())["digest"] == digest:
+        there = leaves is None or leaves.exists()
+        if there and marker.is_file() and json.loads(marker.read_bytes())["digest"] == digest:
             self._say(f"{name}: done before")
             return
         marker.unlink(missing_ok=True)  # what it marked is about to change

@@ -34,6 +34,15 @@ STEPS = (
     "export-reranker",
     "ranking",
 )
+_LEAVES = (
+    "base",
+    "encoder/checkpoint",
+    "encoder-int8",
+    "reranker/checkpoint",
+    "reranker-int8",
+    "ranking",
+)
+"""What each step leaves, below `out`; the next is made of it."""
 SAMPLE = 700
 """Texts of each source that int8 is calibrated on."""
 SAMPLE_PAIRS = 2_000
@@ -98,13 +107,15 @@ class Whole:
             self._export_reranker,
             self._fit_ranking,
         )
-        inputs = (None, "base", "encoder/checkpoint", "encoder-int8", "reranker/checkpoint")
-        before = (*inputs, "reranker-int8")
-        for name, work, needed in zip(STEPS, works, before, strict=True):
+        before = ("", *_LEAVES[:-1])
+        for name, work, needed, left in zip(STEPS, works, before, _LEAVES, strict=True):
             if not only or name in only:
-                made_of = state_of(self._out / needed) if needed else ""
+                made_with = [*self._made_with, state_of(self._out / needed) if needed else ""]
+                if name == "ranking" and self._unanswerable:
+                    made_with.append(state_of(self._unanswerable))
+                forget = self._forgetting(name)
                 with libraries(self._threads):
-                    steps.run(name, [*self._made_with, made_of], work, self._forgetting(name))
+                    steps.run(name, made_with, work, forget, leaves=self._out / left)
 
     def _forgetting(self, step: str) -> Callable[[], None]:
         """What drops a training that was made with something else."""

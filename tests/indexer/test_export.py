@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import MissingExtraError, ModelError
+from engine.errors import MissingExtraError, ModelError, SettingsError
 from engine.models.encoder import load_encoder
 from engine.models.folder import EncoderInfo, Precision, verify_model
 from engine.models.reranker import load_reranker
-from indexer.export.recipe import export_encoder, export_reranker
+from indexer.export.recipe import export_encoder, export_reranker, export_token_reranker
 from tests.checkpoints import PAIRS, PASSAGES, QUERIES, save_cross_encoder, save_encoder
 
 needs_torch = pytest.mark.skipif(
@@ -123,6 +123,16 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="2 distinct calibration texts are too few"):
         export_encoder("any", tmp_path / "out", calibration=["kettle", "tent", "tent"])
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        export_encoder("any", tmp_path, calibration=[])
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        export_reranker("any", tmp_path, calibration=[])
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        export_token_reranker(tmp_path, tmp_path, tmp_path, calibration=[])
 
 
 def test_without_torch_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,38 @@ def _command(engine: FakeEngine, *arguments: str) -> str:
     return found.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("\u200b", "is empty"), ("tent " * 300, "has 1,499 characters, at most 1,000")],
+)
+def test_a_query_that_cannot_be_asked_is_named_before_any_work(
+    files: list[str], tmp_path: Path, text: str, says: str
+) -> None:
+    odd = tmp_path / "odd.tsv"
+    odd.write_text(f"q1\tred shoes\nq2\t{text}\nq3\t\u200b\n", encoding="utf-8")
+
+    def refused(_: Path) -> FakeEngine:
+        raise AssertionError("opened before the queries were looked at")
+
+    def run(*arguments: str) -> None:
+        source = EngineSource(refused)
+        CliRunner().invoke(evaluate, arguments, obj=source, catch_exceptions=False)
+
+    judged = [str(odd) if word.endswith("q.tsv") else word for word in files]  # q3 is not judged
+    good, store = files[3], files[:2]
+    for command in (
+        ["search", *judged],
+        ["calibration", *judged],
+        ["cutoff", *store, "--queries", good, "--unanswerable", str(odd)],
+    ):
+        with pytest.raises(EvaluationError, match=rf"odd\.tsv, query 'q2' {says}"):
+            run(*command)
+    with pytest.raises(EvaluationError, match=rf"odd\.tsv, line 2 {says}"):
+        run("explain", *store, "--queries", str(odd))
+    with pytest.raises(AssertionError, match="opened"):
+        run("search", *judged, "--only", str(tmp_path / "ids.txt"))
+
+
 def _trained_on(folder: Path, *queries: str) -> FakeEngine:
     """An engine whose reranker was trained on these queries."""
     (folder / "models" / "reranker").mkdir(parents=True)

@@ -91,6 +91,22 @@ def test_esci_without_locale_and_split_is_read_whole(tmp_path: Path) -> None:
     }
 
 
+def test_esci_ids_that_a_gap_made_decimal_are_whole(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"query_id": 1.0, "query": "fan", "product_id": 7.0, "esci_label": "E", "split": "test"},
+        {"query_id": None, "query": None, "product_id": None, "esci_label": None, "split": "train"},
+    ]
+    judged = read_layout("esci", _esci(tmp_path, rows), None)
+    assert (judged.texts, judged.qrels) == ({"1": "fan"}, {"1": {"7": 3}})
+
+
+@pytest.mark.parametrize("name", ["query_id", "query", "product_id", "esci_label"])
+def test_an_empty_cell_of_esci_is_named(tmp_path: Path, name: str) -> None:
+    path = _esci(tmp_path, [_row("B1", "E"), _row("B2", "E") | {name: None}])
+    with pytest.raises(EvaluationError, match=rf"parquet, row 2, field {name}: empty\. Fill it"):
+        read_layout("esci", path, None)
+
+
 def test_esci_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no row of locale 'us' and split 'test'"):
         read_layout("esci", _esci(tmp_path, [_row("B1", "E", product_locale="es")]), None)

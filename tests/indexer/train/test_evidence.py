@@ -12,7 +12,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import CatalogError, ModelError, TrainingError
+from engine.errors import CatalogError, ModelError, SettingsError, TrainingError
 from engine.guide.evidence import (
     INFO_FILE,
     SHIPPED_EVIDENCE,
@@ -39,6 +39,7 @@ from indexer.train.evidence import (
     train_evidence,
 )
 from indexer.train.evidence_across import reranker_for
+from indexer.train.evidence_model import write_evidence
 
 FACTS = {
     "color": "red", "weight": "3 kg", "material": "steel", "warranty": "2 years", "height": "40 cm",
@@ -99,6 +100,49 @@ def test_a_table_that_is_none_is_named(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"question": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(CatalogError, match="candidate, label"):
         read_questions(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"label": None}, "row 2, field label: None is no label"),
+        ({"label": 3}, "row 2, field label: 3 is no label"),
+        ({"label": -1}, "row 2, field label: -1 is no label"),
+        ({"label": 0.5}, r"row 2, field label: 0\.5 is no label"),
+        ({"question": None}, "row 2, field question: empty"),
+        ({"candidate": ""}, "row 2, field candidate: empty"),
+        ({"product_id": ["P1"]}, "row 2, field product_id: .* is no text"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(
+    tmp_path: Path, cells: dict[str, object], message: str
+) -> None:
+    good: dict[str, object] = {"question": "how long", "candidate": "2 m", "label": 1}
+    if "product_id" in cells:
+        good["product_id"] = None
+    parquet.write_table(pa.Table.from_pylist([good, good | cells]), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match=rf"a\.parquet, {message}"):
+        read_questions(tmp_path / "a.parquet")
+
+
+def test_labels_that_are_text_and_a_table_without_rows_are_named(tmp_path: Path) -> None:
+    columns = {"question": ["a"], "candidate": ["b"], "label": ["1"]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match=r"row 1, field label: '1' is no label\. Write a number"):
+        read_questions(tmp_path / "a.parquet")
+    parquet.write_table(pa.table(columns).slice(0, 0), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match="holds no question"):
+        read_questions(tmp_path / "a.parquet")
+
+
+def test_cells_that_may_be_empty_and_ids_that_are_numbers_are_read(tmp_path: Path) -> None:
+    columns = {
+        "set": [None, None, "s"], "qid": [0.0, 0.0, None], "product_id": [7.0, 7.0, None],
+        "question": ["a", "a", "b"], "candidate": ["x", "y", "z"], "label": [1.0, 0.0, 0.0],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = [(one.kind, one.name, one.product) for one in read_questions(tmp_path / "a.parquet")]
+    assert found == [("", "0", "7"), ("s", "b", "")]
 
 
 def test_what_belongs_together_is_one_group() -> None:
@@ -194,6 +238,15 @@ def test_too_few_questions_are_refused() -> None:
         train_evidence([question("a")], [], name="n", encoder="e")
 
 
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        write_evidence(tmp_path / "none.parquet", tmp_path, encoder=SHIPPED_ENCODER)
+    former = shutil.copytree(SHIPPED_EVIDENCE, tmp_path / "former")
+    with pytest.raises(CatalogError, match=r"none\.parquet"):  # what it read next
+        write_evidence(tmp_path / "none.parquet", former, encoder=SHIPPED_ENCODER)
+
+
 def test_damaged_rankers_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="daogou train evidence"):
         load_evidence(tmp_path)
@@ -206,6 +259,22 @@ def test_the_threshold_parts_both_answers() -> None:
     chance = np.array([0.1, 0.2, 0.6, 0.7, 0.8, 0.9])
     truth = np.array([False, False, False, True, True, True])
     assert 0.6 < best_threshold(chance, truth) <= 0.7
+
+
+def test_a_set_without_an_answer_has_no_ranking_to_measure(tmp_path: Path) -> None:
+    some = rows()[:28] + [row | {"set": "none", "label": 0} for row in rows()[:14]]
+    parquet.write_table(pa.Table.from_pylist(some), tmp_path / "two.parquet")
+    command = ["evaluate", "consult", "--questions", str(tmp_path / "two.parquet")]
+    command += ["--model", str(SHIPPED_EVIDENCE)]
+    run = CliRunner().invoke(app, [*command, "--json"])
+    assert run.exit_code == 0, run.output
+    sets = json.loads(run.stdout)["sets"]
+    assert (sets["none"]["questions"], sets["none"]["answerable"]) == (4, 0)
+    assert sets["none"]["methods"] == {}
+    assert sets["none"]["p"] is None
+    assert 0 <= sets["none"]["f1_not_answerable"] <= 1
+    assert sets["facts"]["methods"]["daogou"]["p@1"]["mean"] > 0
+    assert "none" in CliRunner().invoke(app, command).output
 
 
 def test_evaluation_in_folds(table: Path) -> None:

@@ -123,9 +123,18 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "whole.pt", digest="another")
 
 
+@pytest.mark.parametrize("kept", [0, 10, 1_000, -1])
+def test_a_damaged_checkpoint_is_named_with_its_cure(tmp_path: Path, kept: int) -> None:
+    run(tmp_path / "whole.pt", stop_after=2)
+    whole = (tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "whole.pt").write_bytes(whole[:kept])
+    with pytest.raises(TrainingError, match=r"whole\.pt .* damaged.* --restart"):
+        run(tmp_path / "whole.pt")
+
+
 def test_a_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
     module = model()
-    with pytest.raises(TrainingError, match="nan at step 1"):
+    with pytest.raises(TrainingError, match=r"nan at step 1: .* --base, .* --seed$"):
         fit(
             module,
             batches(),

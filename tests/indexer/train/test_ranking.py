@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 pytest.importorskip("scipy")
 pytest.importorskip("lightgbm")
 
-from engine.errors import ModelError, TrainingError
+from engine.errors import EvaluationError, ModelError, SettingsError, TrainingError
 from engine.manifest import ModelEntry, read_manifest, write_manifest
 from engine.retrieval.features import FEEDBACK, SHELF_FEEDBACK
 from engine.retrieval.fusion import from_best
-from engine.retrieval.ranking import FittedOn, StageModel, load_ranking
+from engine.retrieval.ranking import SHIPPED_RANKING, FittedOn, StageModel, load_ranking
 from engine.search import SearchEngine
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -420,6 +420,13 @@ def test_what_cannot_be_trained_on_is_refused(
     few.write_text("q1-0\tkettle\n")
     with pytest.raises(TrainingError, match="1 judged queries are too few"):
         train_ranking(shop_store, few, judged[1], out)
+    rows = [line.split() for line in judged[1].read_text().splitlines()]
+    ids = sorted({row[0] for row in rows})
+    for kept in (19, 1, 0):  # queries with a product graded above 0
+        poor = [[*row[:3], row[3] if row[0] in ids[:kept] else "0"] for row in rows]
+        (tmp_path / "poor.txt").write_text("\n".join(map(" ".join, poor)))
+        with pytest.raises(TrainingError, match=f"^{kept} judged .* {20 - kept} others have no"):
+            train_ranking(shop_store, judged[0], tmp_path / "poor.txt", out)
     with pytest.raises(TrainingError, match="holds no class probabilities"):
         read_scores(tmp_path / "none.parquet")
     np.savez(
@@ -429,8 +436,27 @@ def test_what_cannot_be_trained_on_is_refused(
         read_scores(tmp_path / "bad.npz")
     with pytest.raises(TrainingError, match="cannot be read"):
         train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "none.txt")
+    (tmp_path / "blank.txt").write_text("\nu1\t\n")
+    with pytest.raises(TrainingError, match=r"blank\.txt has no query.* --unanswerable"):
+        train_ranking(shop_store, *judged, out, unanswerable=tmp_path / "blank.txt")
     assert not out.exists()
     assert FORMS["auto"] == ("linear", "lambdamart")
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    queries = tmp_path / "none.tsv", tmp_path / "none.txt"
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        train_ranking(tmp_path, *queries, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^--out: \. cannot be replaced"):
+        train_ranking(tmp_path, *queries, Path())
+    former = shutil.copytree(SHIPPED_RANKING, tmp_path / "former")
+    (former / "trees-fused.txt").write_text("of a former one")
+    with pytest.raises(EvaluationError, match=r"none\.tsv"):  # what it read next
+        train_ranking(tmp_path, *queries, former)
 
 
 def test_features_are_those_of_serving(reranking_store: Path) -> None:

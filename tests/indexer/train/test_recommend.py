@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import (
     EvaluationError,
     ModelError,
     ProductNotFoundError,
     QueryError,
+    SettingsError,
+    SnapshotError,
     StageUnavailableError,
     TrainingError,
 )
@@ -29,6 +32,7 @@ from engine.settings import Settings
 from engine.text import passage
 from engine.types import RowSet, Vectors
 from indexer.build import IndexOptions, index_catalog
+from indexer.evaluate import recommend as measured
 from indexer.evaluate.recommend import OURS, evaluate_recommend
 from indexer.evaluate.recommend_report import to_json
 from indexer.publish import publish
@@ -262,6 +266,17 @@ def test_records_of_another_shop_are_refused(tmp_path: Path, shop_store: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(
+    store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        train_recommend(tmp_path / "none", PURCHASES, tmp_path)
+    former = shutil.copytree(store.parent / "behaviour", tmp_path / "former")
+    with pytest.raises(SnapshotError, match="none"):  # what it read next
+        train_recommend(tmp_path / "none", PURCHASES, former)
+
+
 def test_a_model_says_what_it_is(store: Path) -> None:
     guide = ShoppingGuide.open(store, Settings())
     behaviour = open_behaviour(guide.snapshot.folder / "behaviour")
@@ -305,6 +320,33 @@ def test_orders_numbered_for_each_shopper_are_not_taken_for_one(tmp_path: Path) 
     behaviour = sum_up(read_purchases(table), until=pd.Timestamp("2026-02-01"), name="orders")
     assert behaviour.info.orders == 8
     assert (behaviour.by_basket.items < 0).all()  # nothing was bought with anything
+
+
+def test_orders_numbered_for_each_shopper_are_counted_for_the_peer_of_new_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"u{who},1,kettle,2026-01-01,red kettle" for who in "abcd"]
+    rows += ["ua,1,kettle,2026-01-01,red kettle", "ua,2,mug,2026-01-02,mug"]
+    header = "user_id,order_id,product_id,timestamp,title"
+    for name, lines in (("train", rows), ("test", ["ua,3,new,2026-03-01,red mug"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *lines]), "utf-8")
+    train, test = (read_purchases(tmp_path / f"{name}.csv") for name in ("train", "test"))
+    counted: list[list[float]] = []
+
+    def peer(fresh: Sequence[str], titles: Sequence[str], sold: NDArray[np.float64]) -> Vectors:
+        counted.append(sold.tolist())
+        return np.zeros(len(fresh), np.float32)
+
+    monkeypatch.setattr(measured, "fresh_by_bm25", peer)
+    behaviour = sum_up(train, until=pd.Timestamp("2026-02-01"), name="orders")
+    vectors: Vectors = np.eye(2, dtype=np.float32)
+
+    def texts_of(ids: Sequence[str]) -> Vectors:
+        return vectors[: len(ids)]
+
+    found = measured._fresh(train, test, behaviour, vectors, texts_of)
+    assert found is not None
+    assert counted == [[4.0, 1.0]]
 
 
 @pytest.mark.parametrize("looked_at", [None, 1])

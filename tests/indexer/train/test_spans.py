@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import CatalogError, TrainingError
+from engine.errors import CatalogError, SettingsError, TrainingError
 from engine.guide.spans import SHIPPED_SPANS, SpanTagger, load_spans
 from indexer.train.spans import cooled, folds, read_labelled, write_spans
 
@@ -77,6 +78,16 @@ def test_too_few_queries_are_refused(tmp_path: Path) -> None:
         write_spans(path, tmp_path / "out")
 
 
+def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+
+    with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
+        write_spans(tmp_path / "none.jsonl", tmp_path)
+    former = shutil.copytree(SHIPPED_SPANS, tmp_path / "former")
+    with pytest.raises(CatalogError, match=r"none\.jsonl"):  # what it read next
+        write_spans(tmp_path / "none.jsonl", former)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -85,6 +96,8 @@ def test_too_few_queries_are_refused(tmp_path: Path) -> None:
         '{"tokens": ["red"], "labels": []}',
         '{"tokens": [], "labels": []}',
         '{"tokens": ["red"], "labels": ["color"]}',
+        '{"tokens": ["red"], "labels": ["B-"]}',
+        '{"tokens": ["red"], "labels": ["I- "]}',
         '{"tokens": ["red"], "labels": [1]}',
     ],
 )
@@ -99,9 +112,20 @@ def test_a_line_that_is_no_labelled_query_is_named(tmp_path: Path, line: str) ->
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.jsonl"):
         read_labelled(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match=r"empty\.jsonl has no query"):
+        read_labelled(tmp_path / "empty.jsonl")
     (tmp_path / "zip").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(CatalogError, match="zip"):
         read_labelled(tmp_path / "zip")
+
+
+def test_any_json_is_read_whatever_begins_the_file_or_ends_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    line = '{"tokens": ["red\u2028or\u0085blue"], "labels": ["O"]}'
+    path.write_bytes(f"\ufeff{line}\r\n{line}".encode())
+
+    assert [one.words for one in read_labelled(path)] == [("red\u2028or\u0085blue",)] * 2
 
 
 def test_the_same_words_are_on_one_side_of_a_fold(queries: Path) -> None:

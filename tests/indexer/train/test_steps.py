@@ -33,6 +33,15 @@ def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
     assert done == ["first", "second"]  # what the failed one left is of the same input: it goes on
 
 
+def test_a_step_whose_result_is_gone_is_done_again(tmp_path: Path) -> None:
+    done: list[str] = []
+    for result in ("first", "second"):
+        Steps(tmp_path).run("a", 1, lambda one=result: done.append(one), leaves=tmp_path)  # type: ignore[misc]
+    gone = tmp_path / "gone"
+    Steps(tmp_path).run("a", 1, lambda: done.append("third"), leaves=gone)
+    assert done == ["first", "third"]
+
+
 def test_the_state_of_a_folder_is_its_bytes(tmp_path: Path) -> None:
     assert not state_of(tmp_path / "none")
     (tmp_path / "a").write_text("1")

@@ -19,6 +19,7 @@ from tests.shop import write_catalog
 
 pytest.importorskip("torch", reason="training needs torch: pip install 'daogou[train]'")
 
+from indexer.train import ranking
 from indexer.train.record import Stage
 from indexer.train.reranker import train_reranker
 from indexer.train.whole import Whole
@@ -84,3 +85,46 @@ def test_the_reranker_is_calibrated_on_what_people_judged_and_learns_from_the_re
     assert set(hashes) == set(map(query_hash, ("kettle", "tent", *learnt)))
     whole.run(["reranker"])
     assert said[-1] == "reranker: done before"
+
+
+def test_the_ranking_is_fitted_again_for_other_queries_without_an_answer_or_where_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[Path | None] = []
+
+    def fit(*given: Path, unanswerable: Path | None, **_: object) -> None:
+        fitted.append(unanswerable)
+        given[3].mkdir(exist_ok=True)
+
+    monkeypatch.setattr(ranking, "train_ranking", fit)
+    monkeypatch.setattr(Whole, "_index", lambda *_: None)
+    write_catalog(tmp_path / "shop.jsonl")
+    (tmp_path / "queries.tsv").write_text("q1\tkettle\nq2\ttent\n")
+    (tmp_path / "qrels.txt").write_text(JUDGED)
+    sources = Sources.for_one_shop(
+        tmp_path / "shop.jsonl",
+        queries=tmp_path / "queries.tsv",
+        judgments=tmp_path / "qrels.txt",
+    )
+    said: list[str] = []
+    nothing = tmp_path / "nothing.txt"
+
+    def run(unanswerable: Path | None = None) -> None:
+        Whole(
+            sources, "base", tmp_path / "out",
+            progress=Silent(), say=said.append, unanswerable=unanswerable,
+        ).run(["ranking"])  # fmt: skip
+
+    run()
+    run()
+    assert fitted == [None]
+    nothing.write_text("mortgage rates\n")
+    run(nothing)
+    nothing.write_text("flight to mars\n")
+    run(nothing)
+    run(nothing)
+    assert fitted == [None, nothing, nothing]
+    shutil.rmtree(tmp_path / "out" / "ranking")
+    run(nothing)
+    assert len(fitted) == 4
+    assert said.count("ranking: done before") == 2
