@@ -28,6 +28,7 @@ from engine.understand import understand
 MOST_TURNS = 20
 """Turns of a consultation that are read."""
 _CONSIDERED = 3  # products looked at for each one suggested
+_TRIED = 6  # constraints that are given up one by one, the last stated: each takes a search
 
 
 class ShoppingGuide(SearchEngine):
@@ -259,7 +260,12 @@ class ShoppingGuide(SearchEngine):
 
         found = search(needs)
         while not found.hits and needs.constraints:  # all hold together, but of other products
-            tried = [(one, rest, search(rest)) for one, rest in needs.each_without()]
+            if earlier := needs.constraints[:-_TRIED]:
+                needs, given_up = needs.without(earlier), (*given_up, *earlier)
+                found = search(needs)
+                continue
+            rests = [(one, needs.without([one])) for one in needs.constraints]
+            tried = [(one, rest, search(rest)) for one, rest in rests]
             one, needs, found = max(tried, key=lambda each: each[2].count)
             given_up = (*given_up, one)
         suggestions = consultant.suggest(needs, given_up, [hit.product for hit in found.hits], k)

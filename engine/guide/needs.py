@@ -142,11 +142,10 @@ class Needs:
         clauses = (*(one.to_filter() for one in self.constraints), *others)
         return And(clauses) if clauses else None
 
-    def each_without(self) -> Iterator[tuple[Constraint, Needs]]:
-        """Each constraint, and the needs without it."""
-        for one in self.constraints:
-            rest = tuple(other for other in self.constraints if other is not one)
-            yield one, replace(self, constraints=rest)
+    def without(self, given_up: Sequence[Constraint]) -> Needs:
+        """The needs without these constraints."""
+        kept = tuple(one for one in self.constraints if one not in given_up)
+        return replace(self, constraints=kept)
 
 
 def read_needs(turns: Sequence[str], facets: Facets) -> Needs:

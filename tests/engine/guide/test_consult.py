@@ -156,6 +156,16 @@ def test_what_nothing_of_the_words_meets_is_given_up_too(guide: ShoppingGuide) -
         assert needs_of(found, place)["under 5 dollars"].met is False
 
 
+def test_of_very_many_constraints_the_earlier_are_given_up_at_once(guide: ShoppingGuide) -> None:
+    brands = sorted({product.brand for product in guide.snapshot.products if product.brand})[:12]
+    refused = ", ".join(f"not {brand}" for brand in brands)
+    found = guide.ask(f"wireless headphones, {refused}, under 5 dollars")
+    assert len(found.suggestions) == 3
+    assert found.needs is not None
+    assert "under 5 dollars" in {one.words for one in found.given_up}
+    assert len(found.needs.constraints) <= 5
+
+
 def test_either_of_two_colors_will_do(guide: ShoppingGuide) -> None:
     found = guide.ask("boots in brown or black")
     assert found.given_up == ()
