@@ -28,7 +28,7 @@ from engine.understand import understand
 MOST_TURNS = 20
 """Turns of a consultation that are read."""
 _CONSIDERED = 3  # products looked at for each one suggested
-_TRIED = 6  # constraints that are given up one by one, the last stated: each takes a search
+_TRIED = 6  # constraints that are given up one by one, those read last: each takes a search
 
 
 class ShoppingGuide(SearchEngine):

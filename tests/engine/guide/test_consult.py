@@ -163,7 +163,7 @@ def test_of_very_many_constraints_the_earlier_are_given_up_at_once(guide: Shoppi
     assert len(found.suggestions) == 3
     assert found.needs is not None
     assert "under 5 dollars" in {one.words for one in found.given_up}
-    assert len(found.needs.constraints) <= 5
+    assert 0 < len(found.needs.constraints) <= 6
 
 
 def test_either_of_two_colors_will_do(guide: ShoppingGuide) -> None:
