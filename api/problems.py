@@ -127,7 +127,10 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
         raise error
     parts = [_part(each) for each in error.errors()]
     first = parts[0]
-    where = first.get("parameter", first.get("pointer", "").removeprefix("#").lstrip("/")) or "body"
+    if "parameter" in first:
+        where = first["parameter"] or "a parameter without a name"
+    else:
+        where = first["pointer"].removeprefix("#").lstrip("/") or "body"
     return problem_response(
         request.scope, INVALID_REQUEST, f"{where}: {first['detail']}", errors=parts
     )

@@ -42,7 +42,8 @@ class Statement:
     stop: int
     """… and end."""
     value: str
-    """As a filter expression has it: `50`, `10..50`, `Nike`."""
+    """As a filter expression has it: `50`, `10..50`, `Nike`; "red or black" where either will do.
+    """
     negated: bool
     confidence: float
     """How likely it is meant of the field, by the catalog's products, 0 to 1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -64,6 +64,21 @@ def scalar_text(name: str, value: object) -> str:  # noqa: PLR0911 - one a type
         case UUID() | timedelta():
             return str(value)
     raise RowFault(Reason.ILL_TYPED, f"{_shown(value)} is no text", name)
+
+
+def cell_text(row: Mapping[str, object], name: str) -> str:
+    """A cell that must hold text, or a number that stands for it, as `scalar_text` has it.
+
+    Raises:
+        RowFault: it is empty or no text; the message says what to do.
+    """
+    value = row.get(name)
+    if is_absent(value):
+        raise RowFault(Reason.ILL_TYPED, "empty. Fill it or take the row out", name)
+    try:
+        return scalar_text(name, value)
+    except RowFault as fault:
+        raise RowFault(fault.reason, f"{fault}. Write it as text", name) from fault
 
 
 def _shown(value: object) -> str:

@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 class RowFault(ValueError):  # noqa: N818 - a verdict on a row, handled where rows are read
-    """What is wrong with one row. It never leaves the catalog reader."""
+    """What is wrong with one row. It never leaves what reads the rows."""
 
     def __init__(self, reason: Reason, detail: str, field: str = "") -> None:
         super().__init__(detail)

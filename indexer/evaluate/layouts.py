@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from engine.errors import EvaluationError
-from indexer.catalog.fields import is_absent, scalar_text
+from indexer.catalog.fields import cell_text
 from indexer.catalog.rejects import RowFault
 from indexer.evaluate.judgments import JudgedQueries, read_judged_queries
 
@@ -168,13 +168,10 @@ def _parquet_rows(path: Path, optional: Iterable[str]) -> Iterator[dict[str, obj
 
 def _cell(row: Mapping[str, object], name: str, place: str) -> str:
     """A cell that must hold text, or a number that stands for it."""
-    value = row[name]
-    if is_absent(value):
-        raise EvaluationError(f"{place}, field {name}: empty. Fill it or take the row out")
     try:
-        return scalar_text(name, value)
+        return cell_text(row, name)
     except RowFault as fault:
-        raise EvaluationError(f"{place}, field {name}: {fault}. Write it as text") from fault
+        raise EvaluationError(f"{place}, field {name}: {fault}") from fault
 
 
 def _require(needed: tuple[str, ...], present: Iterable[str], path: Path) -> None:

@@ -28,10 +28,10 @@ from engine.guide.evidence import (
 )
 from engine.models.graph import Adapters
 from engine.types import Vectors
-from indexer.catalog.fields import is_absent, scalar_text
+from indexer.catalog.fields import cell_text, is_absent
 from indexer.catalog.rejects import RowFault
 
-_TEXTS = ("question", "candidate", "set", "qid", "product_id")
+_NEEDED, _OPTIONAL = ("question", "candidate"), ("set", "qid", "product_id")
 _LABELS = (0, 1, 2)
 _WIDTH, _INNER = 128, 64
 _EPOCHS, _BATCH, _RATE, _DECAY, _DROPOUT = 12, 32, 1e-3, 0.05, 0.3
@@ -136,20 +136,14 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 f"{place}, field label: {row['label']!r} is no label. Write a number: "
                 f"{', '.join(map(str, _LABELS))}"
             )
-        found: dict[str, Any] = {name: _text(row, name, place) for name in _TEXTS}
-        if absent := [name for name in _TEXTS[:2] if not found[name]]:
-            raise CatalogError(f"{place}, field {absent[0]}: empty. Fill it or take the row out")
-        yield found | {"label": int(row["label"])}
-
-
-def _text(row: Mapping[str, Any], name: str, place: str) -> str:
-    """A cell as text, empty where it holds nothing."""
-    if is_absent(row.get(name)):
-        return ""
-    try:
-        return scalar_text(name, row[name])
-    except RowFault as fault:
-        raise CatalogError(f"{place}, field {name}: {fault}. Write it as text") from fault
+        try:
+            needed = {name: cell_text(row, name) for name in _NEEDED}
+            others = {
+                name: "" if is_absent(row.get(name)) else cell_text(row, name) for name in _OPTIONAL
+            }
+        except RowFault as fault:
+            raise CatalogError(f"{place}, field {fault.field}: {fault}") from fault
+        yield {**needed, **others, "label": int(row["label"])}
 
 
 def read_all(questions: Sequence[Question], encoder: TokenEncoder, chunk: int = 512) -> list[Read]:

@@ -19,7 +19,7 @@ from engine.normal import comparable
 from engine.text import passage
 from engine.types import Product, Relevance
 from engine.understand import clean
-from indexer.catalog.fields import CONVERTERS, is_absent, scalar_text, to_id
+from indexer.catalog.fields import CONVERTERS, cell_text, is_absent, to_id
 from indexer.catalog.layouts import find_layout
 from indexer.catalog.rejects import RowFault
 from indexer.catalog.rows.columnar import read_parquet
@@ -389,13 +389,10 @@ def _open(path: Path) -> Table:
 
 def _text(row: Mapping[str, Any], name: str, place: str) -> str:
     """A cell that must hold text."""
-    value = row.get(name)
-    if is_absent(value):
-        raise CatalogError(f"{place}, field {name}: empty. Fill it or take the row out")
     try:
-        return scalar_text(name, value)
+        return cell_text(row, name)
     except RowFault as fault:
-        raise CatalogError(f"{place}, field {name}: {fault}. Write it as text") from fault
+        raise CatalogError(f"{place}, field {name}: {fault}") from fault
 
 
 def _labelled(row: Mapping[str, Any], place: str) -> int:
