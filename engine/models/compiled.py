@@ -17,14 +17,14 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 
 from engine.checksums import sha256_of
-from engine.models.folder import INFO_FILE
-from engine.models.openvino import ov
+from engine.cores import cpu_flags
+from engine.errors import ModelError
+from engine.models.folder import INFO_FILE, verify_model
 
 _SUFFIX = ".compiled"
 _MOST = 8
@@ -32,67 +32,33 @@ _MOST = 8
 _ASIDE, _LEFT = "aside-", 3_600  # of files being written: how they begin, seconds they may take
 
 
-def compile_kept(
-    graph: Path,
-    options: Mapping[str, object],
-    read: Callable[[], ov.Model],
-    *,
-    variant: str = "",
-    kept: Path | None = None,
-) -> ov.CompiledModel:
-    """The model of a graph, compiled or taken from what was kept.
+def place_of(kept: Path | None, graph: Path, identity: Mapping[str, object]) -> Path | None:
+    """Where a compiled model is or would be kept; None where it is not to be.
 
     Args:
-        graph: its file; the weights and what the model says of itself lie beside it.
-        options: the runtime's.
-        read: gives the graph as it is to be compiled.
-        variant: what `read` makes of the file, where it can make several things.
-        kept: folder of compiled models; None keeps nothing. Nor is a model kept that says nothing
-            of itself: its checksums are what it is known by.
-
-    Raises:
-        RuntimeError: the graph cannot be read or compiled.
-        ModelError: as `read`.
+        kept: folder of compiled models; None keeps nothing.
+        graph: the file that is compiled. What the model says of itself lies beside it; one that
+            says nothing is not kept: its checksums are what it is known by.
+        identity: all else that decides what the compiled model computes, and how, but the CPU's
+            instructions and our own version.
     """
-    core = ov.Core()
     about = graph.with_name(INFO_FILE)
     if kept is None or not about.is_file():
-        return core.compile_model(read(), "CPU", dict(options))
-    path = kept / f"{_key(core, about, options, variant)}{_SUFFIX}"
-    found = _load(path)
-    if found is not None:
-        with contextlib.suppress(RuntimeError):
-            return core.import_model(BytesIO(found), "CPU", dict(options))
-    model = core.compile_model(read(), "CPU", dict(options))
-    with contextlib.suppress(OSError):  # a disk that is full or read-only, a folder of others
-        _save(path, model)
-    return model
-
-
-def _key(core: ov.Core, about: Path, options: Mapping[str, object], variant: str) -> str:
-    """What names a compiled model: all that decides what it computes, and how."""
-    identity = {
+        return None
+    whole = {
         "daogou": version("daogou"),
-        "runtime": ov.get_version(),
-        "cpu": [core.get_property("CPU", "FULL_DEVICE_NAME"), platform.machine(), _instructions()],
-        "options": {name: str(value) for name, value in options.items()},
-        "variant": variant,
+        "cpu": [platform.machine(), sorted(cpu_flags())],
         "model": sha256_of(about),
+        **identity,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
+    return kept / f"{key}{_SUFFIX}"
 
 
-def _instructions() -> str:
-    """What the CPU can do, as Linux says; empty elsewhere, where a name says more."""
-    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith(("flags", "Features")):
-                return line
-    return ""
-
-
-def _load(path: Path) -> bytes | None:
-    """What was kept; None where there is nothing or it is not what was written."""
+def load_compiled(path: Path | None) -> bytes | None:
+    """What was kept there; None where there is nothing or it is not what was written."""
+    if path is None:
+        return None
     try:
         content = path.read_bytes()
     except OSError:
@@ -106,19 +72,26 @@ def _load(path: Path) -> bytes | None:
     return model
 
 
-def _save(path: Path, model: ov.CompiledModel) -> None:
-    """Keep a model, and no more of the others than is said.
+def save_compiled(path: Path | None, graph: Path, model: bytes) -> None:
+    """Keep a model there if that can be done, and no more of the others than is said.
 
-    Raises:
-        OSError: the folder cannot be written to.
+    Not one of a graph whose files are no longer what they were: once they are mended, it would go
+    on serving.
     """
+    # A damaged model; a disk that is full or read-only, a folder of others.
+    with contextlib.suppress(ModelError, OSError):
+        if path:
+            verify_model(graph.parent)
+            _save(path, model)
+
+
+def _save(path: Path, model: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    exported: bytes = model.export_model().getvalue()
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=_ASIDE)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(exported).digest())
-            file.write(exported)
+            file.write(hashlib.sha256(model).digest())
+            file.write(model)
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)

@@ -20,6 +20,10 @@ READ_AS = "small tables, sums fit"
 """What becomes of every graph that is read: what is compiled of it is kept under this name."""
 
 
+class UntranslatableError(Exception):
+    """The graph holds something that another runtime is not told in its own words."""
+
+
 def read_graph(graph: Path, *, tokens: bool, adapters: Adapters) -> ov.Model:
     """The graph in a file.
 

@@ -1,28 +1,27 @@
 """Inference on the CPU: token sequences in, one row of numbers for each out.
 
-With `engine.models.graph` all that uses the inference runtime (OpenVINO). Why this one, and
-int8: docs/log.md.
+Which runtime, on which CPU, and why int8: docs/decisions.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from engine.cores import usable_cores
+from engine.cores import multiplies_bytes, usable_cores
 from engine.errors import ModelError
-from engine.models.compiled import compile_kept
 from engine.models.folder import GRAPH_FILE
-from engine.models.graph import READ_AS, Adapters, read_graph
-from engine.models.openvino import ov
+from engine.models.graph import Adapters, UntranslatableError
+from engine.models.openvino_runner import OpenVinoRunner
+from engine.models.runner import Input, Run, Runner, Wanted
 
 Tokens = NDArray[np.int64]
 Outputs = NDArray[np.float32]
@@ -62,6 +61,7 @@ class Session:
         tokens: bool = False,
         adapters: Adapters | None = None,
         kept: Path | None = None,
+        opened_by: Callable[[Wanted], Runner] | None = None,
     ) -> None:
         """Load and compile the graph in `folder`.
 
@@ -74,31 +74,27 @@ class Session:
             tokens: give what the last layer made of each token too: see `read`.
             adapters: what is added to the weights of linear layers.
             kept: folder of compiled models, kept between starts; None keeps none.
+            opened_by: the runtime; None takes that which is faster on this CPU.
 
         Raises:
             ModelError: the graph or its weights cannot be read, or it has no such layer.
         """
-        streams = threads or usable_cores()
-        self.streams = streams
+        self.streams = threads or usable_cores()
         self._max_length = max_length
-        self._model = _compile(
-            folder / GRAPH_FILE, streams, tokens=tokens, adapters=adapters or {}, kept=kept
+        self._runner = (opened_by or _open)(
+            Wanted(folder / GRAPH_FILE, self.streams, tokens, adapters or {}, kept)
         )
-        self._inputs = [port.any_name for port in self._model.inputs]
-        self.width = int(self._model.output(0).partial_shape[1].get_length())
-        requests = [self._model.create_infer_request() for _ in range(streams)]
-        self._warm(requests)
-        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-        for request in requests:
-            self._idle.put(request)
+        self._inputs = list(self._runner.inputs)
+        self.width = self._runner.width
+        self._warm()
 
-    def _warm(self, requests: Sequence[ov.InferRequest]) -> None:
-        """Run each request once: its kernels are made on first use, which takes 0.1 to 0.2 s."""
-        shortest = {port.any_name: _smallest(port) for port in self._model.inputs}
-        for request in requests:
-            request.start_async(shortest)
-        for request in requests:
-            request.wait()
+    def _warm(self) -> None:
+        """Run as many batches as there are streams: kernels are made on first use, 0.1 to 0.2 s."""
+        shortest = {name: _smallest(taken) for name, taken in self._runner.inputs.items()}
+        runs = [self._runner.start(shortest) for _ in range(self.streams)]
+        for run in runs:
+            run.outputs()
+            run.end()
 
     def run(self, sequences: Sequence[Encoding]) -> Outputs:
         """The graph's output for each sequence, in their order; shape (len(sequences), width).
@@ -111,17 +107,15 @@ class Session:
     def begin(self, sequences: Sequence[Encoding]) -> Callable[[], Outputs]:
         """As `run`, but only begun: what is returned waits for the output.
 
-        For a few short sequences, one batch. It runs beside the others, in a request of its own
-        (0.03 ms): who never comes for the output holds nothing up.
+        For a few short sequences, one batch. Who never comes for the output holds nothing up.
         """
         (batch,) = self._batches(sequences)
-        request = self._model.create_infer_request()
-        request.start_async(batch.inputs)
+        run = self._runner.start(batch.inputs)
 
         def finish() -> Outputs:
-            request.wait()
             outputs = np.empty((len(sequences), self.width), dtype=np.float32)
-            outputs[batch.places] = request.get_output_tensor(0).data
+            outputs[batch.places] = run.outputs()[0]
+            run.end()
             return outputs
 
         return finish
@@ -134,9 +128,8 @@ class Session:
         """
         tokens: list[Outputs] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
 
-        def keep(batch: Batch, request: ov.InferRequest) -> None:
-            layer = request.get_output_tensor(1).data  # (batch, length, width)
-            for place, row in zip(batch.places.tolist(), layer, strict=True):
+        def keep(batch: Batch, layer: NDArray[Any]) -> None:
+            for place, row in zip(batch.places.tolist(), layer, strict=True):  # (length, width)
                 tokens[place] = row[: min(most, len(sequences[place]))].copy()
 
         return self.run_batches(len(sequences), self._batches(sequences), keep), tokens
@@ -145,38 +138,37 @@ class Session:
         self,
         count: int,
         batches: Iterable[Batch],
-        keep: Callable[[Batch, ov.InferRequest], None] = lambda _batch, _request: None,
+        keep: Callable[[Batch, NDArray[Any]], None] | None = None,
     ) -> Outputs:
         """The graph's first output for `count` places, shape (count, width).
 
         Args:
             count: how many places the batches have together.
             batches: run side by side, as many at once as there are streams.
-            keep: called with each batch and the request that holds its outputs.
+            keep: called with each batch and the graph's second output for it.
         """
         outputs = np.empty((count, self.width), dtype=np.float32)
-        running: deque[tuple[ov.InferRequest, Batch]] = deque()
+        running: deque[tuple[Run, Batch]] = deque()
 
-        def finish() -> ov.InferRequest:
-            """Wait for the oldest batch, keep its output, and give its request back."""
-            request, batch = running[0]
-            request.wait()
-            outputs[batch.places] = request.get_output_tensor(0).data
-            keep(batch, request)
-            running.popleft()
-            return request
+        def finish() -> None:
+            """Wait for the oldest batch, and keep its output."""
+            run, batch = running[0]
+            made = run.outputs()
+            outputs[batch.places] = made[0]
+            if keep:
+                keep(batch, made[1])
+            running.popleft()[0].end()
 
         try:
             for batch in batches:
-                request = self._take(finish if running else self._idle.get)
-                running.append((request, batch))
-                request.start_async(batch.inputs)
+                if len(running) == self.streams:
+                    finish()
+                running.append((self._runner.start(batch.inputs), batch))
             while running:
-                self._idle.put(finish())
+                finish()
         finally:
-            for request, _ in running:  # only after an error: it would fail again
-                request.cancel()
-                self._idle.put(self._model.create_infer_request())
+            for run, _ in running:  # only after an error
+                run.end()
         return outputs
 
     def _batches(self, sequences: Sequence[Encoding]) -> Iterator[Batch]:
@@ -184,13 +176,6 @@ class Session:
         if longest > self._max_length:  # the runtime would stay broken after trying it
             raise ModelError(f"a sequence has {longest} tokens, the model reads {self._max_length}")
         return make_batches(sequences, self._inputs, shares=self.streams)
-
-    def _take(self, wait: Callable[[], ov.InferRequest]) -> ov.InferRequest:
-        """An idle request, or our own oldest once it is done, or another caller's."""
-        try:
-            return self._idle.get_nowait()
-        except Empty:
-            return wait()
 
 
 def make_batches(
@@ -240,35 +225,23 @@ _FIELD_OF = {
 }
 
 
-def _smallest(port: ov.Output) -> NDArray[Any]:
-    """The least input a port takes: one row, as long as lengths are padded to."""
-    shape = [1, LENGTH_STEP]
-    shape += [int(size.get_length()) for size in list(port.partial_shape)[2:]]
-    return np.ones(shape, dtype=port.element_type.to_dtype())
+def _smallest(taken: Input) -> NDArray[Any]:
+    """The least that an input takes: one row, as long as lengths are padded to."""
+    return np.ones((1, LENGTH_STEP, *taken.following), dtype=taken.dtype)
 
 
-def _compile(
-    graph: Path, streams: int, *, tokens: bool, adapters: Adapters, kept: Path | None
-) -> ov.CompiledModel:
-    """The model, ready to run on `streams` batches at once."""
-    options = {
-        "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": streams,
-        # A pinned stream may share its core with the thread that reads the query meanwhile.
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": "f32",  # same scores on CPUs with and without bf16
-    }
+def _open(wanted: Wanted) -> Runner:
+    """The model, by the runtime that runs it faster here."""
     try:
-        return compile_kept(
-            graph,
-            options,
-            lambda: read_graph(graph, tokens=tokens, adapters=adapters),
-            variant=f"{READ_AS}, tokens" if tokens else READ_AS,
-            kept=None if adapters else kept,
-        )
+        if not multiplies_bytes():
+            with contextlib.suppress(UntranslatableError):
+                from engine.models.onnx_runner import OnnxRunner  # noqa: PLC0415 - seldom needed
+
+                return OnnxRunner(wanted)
+        return OpenVinoRunner(wanted)
     except RuntimeError as error:
         raise ModelError(
-            f"{graph} cannot be loaded: {_last_line(error)}. "
+            f"{wanted.graph} cannot be loaded: {_last_line(error)}. "
             "Export it again with `daogou export`, or reinstall daogou if it is the shipped one."
         ) from error
 

@@ -359,8 +359,8 @@ def bench(
 
     The peer is sentence-transformers, a flat FAISS index and a cross-encoder over the 50 nearest,
     in torch and full precision, with the snapshot's own weights. Needs the extra `train`. Measured
-    beside it where they are installed: the same through ONNX Runtime (`onnxruntime onnx
-    onnxscript`), hybrid search of `txtai`, and keyword search alone (`bm25s`).
+    beside it where they are installed: the same through ONNX Runtime (`onnxscript`),
+    hybrid search of `txtai`, and keyword search alone (`bm25s`).
     """
     from indexer.evaluate.bench import Bench, BenchOptions
     from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench

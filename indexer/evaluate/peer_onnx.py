@@ -3,7 +3,7 @@
 The checkpoints are exported by `torch.onnx.export` and run by `InferenceSession`, both by default:
 full precision, every optimization of graphs that the runtime has on, as many threads as it likes.
 Only the export needs torch. `daogou bench` measures it where the runtime is installed:
-`pip install onnxruntime onnx onnxscript`.
+`pip install onnxscript`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from engine.models.onnxruntime import ort
 from indexer.evaluate import peer_serving
 from indexer.evaluate.peer_pipeline import (
     ENCODER,
@@ -55,7 +55,7 @@ def load(index: Path, models: Path) -> Pipeline:
 
 
 def _encoder(models: Path) -> Encode:
-    session = onnxruntime.InferenceSession(str(_exported(models, ENCODER)))
+    session = ort.InferenceSession(str(_exported(models, ENCODER)))
     tokenizer = tokenizer_of(models / ENCODER)
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -72,7 +72,7 @@ def _encoder(models: Path) -> Encode:
 
 
 def _classifier(models: Path) -> Classify:
-    session = onnxruntime.InferenceSession(str(_exported(models, RERANKER)))
+    session = ort.InferenceSession(str(_exported(models, RERANKER)))
 
     def classify(*inputs: Any) -> Any:  # noqa: ANN401 - as `Classify` says
         return session.run(None, dict(zip(_PAIRS, inputs, strict=True)))[0]

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from engine.models.folder import GRAPH_FILE, EncoderInfo
+from engine.models.onnx_runner import OnnxRunner
+from engine.models.onnxruntime import ort
 from engine.models.openvino import ov
+from engine.models.openvino_runner import OpenVinoRunner
 from engine.models.runtime import Outputs, Session, Tokens, make_batches
 from indexer.export.graph import (
     INPUTS,
@@ -22,7 +25,6 @@ from indexer.export.graph import (
     weights_digest,
     write_graph,
 )
-from tests.benchmarks.common import optional_module
 
 if TYPE_CHECKING:
     import torch
@@ -77,9 +79,8 @@ def torch_runtimes(module: torch.nn.Module, threads: int) -> dict[str, Runtime]:
 def onnx_runtimes(module: torch.nn.Module, folder: Path, threads: int) -> dict[str, Runtime]:
     """The checkpoint as ONNX, in full precision and with dynamic int8."""
     import torch  # noqa: PLC0415 - optional
+    from onnxruntime import quantization  # noqa: PLC0415 - imports what it says it does not need
 
-    onnxruntime = optional_module("onnxruntime", "onnxruntime onnx")
-    quantization = optional_module("onnxruntime.quantization", "onnxruntime onnx")
     full, dynamic = folder / "fp32.onnx", folder / "int8.onnx"
     example = tuple(torch.ones((2, 8), dtype=torch.int64) for _ in INPUTS)
     with warnings.catch_warnings():
@@ -97,11 +98,9 @@ def onnx_runtimes(module: torch.nn.Module, folder: Path, threads: int) -> dict[s
     quantization.quantize_dynamic(full, dynamic, weight_type=quantization.QuantType.QInt8)
 
     def runtime(path: Path) -> Runtime:
-        options = onnxruntime.SessionOptions()
+        options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         inputs = [each.name for each in session.get_inputs()]
         return _batched(lambda batch: session.run(None, batch)[0], inputs)
 
@@ -130,7 +129,12 @@ def openvino_runtimes(
         "OpenVINO fp32, one stream": one_stream(graph, "f32"),
         "OpenVINO bf16, one stream": one_stream(graph, "bf16"),
         "OpenVINO int8, one stream": one_stream(encoder / GRAPH_FILE, "f32"),
-        "OpenVINO int8, as served": Session(encoder, max_length=128, threads=threads).run,
+        "OpenVINO int8, a stream a core": Session(
+            encoder, max_length=128, threads=threads, opened_by=OpenVinoRunner
+        ).run,
+        "ONNX Runtime int8, a stream a core": Session(
+            encoder, max_length=128, threads=threads, opened_by=OnnxRunner
+        ).run,
     }
 
 

@@ -2,7 +2,8 @@
 
 One checkpoint, run by torch in fp32 (the peer) and bf16, ONNX Runtime in fp32 and dynamic int8,
 OpenVINO in fp32, bf16 and the calibrated int8 of an exported folder, the last with one stream of
-all threads and as served (a stream a core). All read the same tokens in the same batches.
+all threads and as served (a stream a core), and that translated for ONNX Runtime, as served on CPUs
+without VNNI. All read the same tokens in the same batches.
 
 Speed: every runtime encodes all passages in each round, one after another; texts/s, and the ratio
 to torch fp32 within the round: median [least, most]. Loss: cosine of each passage's vector with
@@ -12,7 +13,7 @@ round. Batch invariance: passages and queries alone and among each other; how ma
 more than 1e-4, and the longest move.
 
 Run: python -m tests.benchmarks.runtimes --base MODEL --catalog FILE --queries FILE
-Needs the extra `train` and: pip install onnxruntime
+Needs the extra `train`.
 """
 
 from __future__ import annotations

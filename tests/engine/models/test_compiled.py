@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.models import compiled
-from engine.models.encoder import TransformerEncoder, load_encoder
+from engine.models import compiled, onnx_runner, openvino_runner, runtime, translated
+from engine.models.compiled import load_compiled
+from engine.models.encoder import SHIPPED_ENCODER, TransformerEncoder, load_encoder
+from engine.models.folder import WEIGHTS_FILE
 from engine.models.openvino import ov
 from engine.search import SearchEngine
 from engine.settings import load_settings, user_cache
@@ -27,6 +30,25 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_encoder(tmp_path_factory.mktemp("models") / "tiny")
 
 
+@pytest.fixture(autouse=True)
+def by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run models by OpenVINO, whatever this CPU can do."""
+    monkeypatch.setattr(runtime, "multiplies_bytes", lambda: True)
+
+
+@pytest.fixture(params=["OpenVINO", "ONNX Runtime"])
+def either(request: pytest.FixtureRequest, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An encoder's folder, to be run by one runtime and then by the other."""
+    monkeypatch.setattr(runtime, "multiplies_bytes", lambda: request.param == "OpenVINO")
+    return model if request.param == "OpenVINO" else SHIPPED_ENCODER
+
+
+def compile_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let compiling, and translating, fail from here on."""
+    monkeypatch.setattr(ov.Core, "compile_model", None)
+    monkeypatch.setattr(translated, "translate", None)
+
+
 def load(model: Path, kept: Path | None, threads: int = 1) -> TransformerEncoder:
     return load_encoder(model, threads=threads, kept=kept)
 
@@ -36,12 +58,12 @@ def files(kept: Path) -> list[Path]:
 
 
 def test_the_second_time_it_is_not_compiled_and_computes_the_same(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    either: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = load(model, None).encode_queries(TEXTS)
-    first = load(model, tmp_path / "kept").encode_queries(TEXTS)
-    monkeypatch.setattr(ov.Core, "compile_model", None)  # would fail
-    second = load(model, tmp_path / "kept").encode_queries(TEXTS)
+    plain = load(either, None).encode_queries(TEXTS)
+    first = load(either, tmp_path / "kept").encode_queries(TEXTS)
+    compile_no_more(monkeypatch)
+    second = load(either, tmp_path / "kept").encode_queries(TEXTS)
     assert np.array_equal(plain, first)
     assert np.array_equal(first, second)
     assert len(files(tmp_path / "kept")) == 1
@@ -78,15 +100,31 @@ def test_what_is_damaged_is_compiled_and_kept_again(
     path.write_bytes(damage(whole))
     assert np.array_equal(load(model, tmp_path).encode_queries(TEXTS), expected)
     assert files(tmp_path) == [path]
-    assert compiled._load(path)
+    assert load_compiled(path)
+
+
+def test_what_was_made_of_damaged_weights_is_not_kept(model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(model, damaged)
+    weights = damaged / WEIGHTS_FILE
+    content = bytearray(weights.read_bytes())
+    content[100] ^= 0x40
+    weights.write_bytes(bytes(content))
+    load(damaged, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+    shutil.copy(model / WEIGHTS_FILE, weights)
+    mended = load(damaged, tmp_path / "kept").encode_queries(TEXTS)
+    assert np.array_equal(mended, load(model, None).encode_queries(TEXTS))
+    assert len(files(tmp_path / "kept")) == 1
 
 
 def test_what_the_runtime_does_not_read_is_compiled_again(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    either: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load(model, tmp_path)
-    monkeypatch.setattr(compiled, "_load", lambda path: b"not what a runtime writes")
-    assert len(load(model, tmp_path).encode_queries(TEXTS)) == len(TEXTS)
+    load(either, tmp_path)
+    for runner in (openvino_runner, onnx_runner):
+        monkeypatch.setattr(runner, "load_compiled", lambda path: b"not what a runtime writes")
+    assert len(load(either, tmp_path).encode_queries(TEXTS)) == len(TEXTS)
 
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(model: Path, tmp_path: Path) -> None:
@@ -141,7 +179,7 @@ def test_indexing_and_searching_keep_what_they_compile(
     (first,) = files(kept)
     SearchEngine.open(store, load_settings(threads=3))
     assert len(set(files(kept)) - {first}) == 1  # for another number of threads
-    monkeypatch.setattr(ov.Core, "compile_model", None)  # would fail
+    compile_no_more(monkeypatch)
     assert SearchEngine.open(store, load_settings(threads=3)).search("kettle").hits
 
 

@@ -1,4 +1,4 @@
-"""The inference runtime reports to nobody."""
+"""The inference runtimes report to nobody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,8 +44,13 @@ def run(statement: str, home: Path) -> tuple[list[str], list[str]]:
     return said["asked"], said["modules"]
 
 
-def test_a_process_that_encodes_reports_to_nobody(tmp_path: Path) -> None:
-    asked, modules = run("", tmp_path)
+@pytest.mark.parametrize("multiplies_bytes", [True, False])
+def test_a_process_that_encodes_reports_to_nobody(tmp_path: Path, multiplies_bytes: bool) -> None:
+    asked, modules = run(
+        f"from engine.models import runtime; runtime.multiplies_bytes = lambda: {multiplies_bytes}",
+        tmp_path,
+    )
+    assert ("onnxruntime" in modules) is not multiplies_bytes
     assert not asked
     assert not list(tmp_path.iterdir())
     assert not [name for name in modules if name.startswith("openvino_telemetry.")]
