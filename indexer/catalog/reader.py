@@ -19,7 +19,7 @@ from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_att
 from indexer.catalog.columns import Columns, as_field
 from indexer.catalog.duplicates import SeenIds
 from indexer.catalog.entries import Digests, Entry, Fresh, Known, KnownRows
-from indexer.catalog.fields import CONVERTERS, is_absent
+from indexer.catalog.fields import CONVERTERS, is_absent, to_single
 from indexer.catalog.layouts import CHANGES, Layout, find_layout
 from indexer.catalog.money import parse_price
 from indexer.catalog.rejects import Reason, RejectLog, RowFault
@@ -312,7 +312,7 @@ def _product(values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Produc
         raise RowFault(Reason.MISSING_ID, "every product needs one", "id")
     if not fields.get("title"):
         raise RowFault(Reason.MISSING_TITLE, "every product needs one", "title")
-    fields |= _price(values, fields)
+    fields |= _price(values)
     return Product(**fields, attributes=_attributes(values.get("attributes"), others))
 
 
@@ -323,19 +323,24 @@ def _offer(values: Mapping[str, Any]) -> dict[str, Any]:
         RowFault: a field of it cannot be used.
     """
     fields = _converted({name: values[name] for name in values if name in OFFER_FIELDS})
-    return fields | _price(values, fields)
+    return fields | _price(values)
 
 
 def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: CONVERTERS[name](value) for name, value in values.items() if name in CONVERTERS}
 
 
-def _price(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The price, and the currency that stands with it where no column says one."""
+def _price(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The price, and the currency that stands with it or in a column of its own.
+
+    Raises:
+        RowFault: no price can be told.
+    """
     if "price" not in values:
         return {}
-    price, currency = parse_price(values["price"])
-    return {"price": price, "currency": fields.get("currency") or currency}
+    column = to_single("currency", values["currency"]) if "currency" in values else ""
+    price, currency = parse_price(values["price"], column)
+    return {"price": price, "currency": currency}
 
 
 def _attributes(given: object, others: list[tuple[str, Any]]) -> dict[str, AttributeValue]:
