@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -80,6 +81,36 @@ def test_parquet_times_and_durations_become_text(tmp_path: Path) -> None:
         "opens": "09:00:00", "brews": "0:04:00", "cools": "0:00:01.500000",
         "hours": ["09:00:00", "17:30:00"],
     }  # fmt: skip
+
+
+def test_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path) -> None:
+    single = pyarrow.float32()
+    path = write_parquet(
+        tmp_path / "shop.parquet",
+        id=["a", "b", "c"],
+        title=["Mug", "Pan", "Lid"],
+        price=pyarrow.array([19.99, None, 1234567.9], single),
+        rating=pyarrow.array(np.array([4.3, np.nan, 5], np.float16)),
+        depth=pyarrow.array(np.array([0.1, 0.1, 0.1], np.float16), mask=np.array([0, 1, 0], bool)),
+        width=pyarrow.array([0.1, float("inf"), 16777216], single),
+        size=pyarrow.array([{"x": 0.1, "y": 0.1}, None, {"x": None}],
+                           pyarrow.struct({"x": single, "y": pyarrow.float64()})),
+        sizes=pyarrow.array([[0.1, None, 2.7], None, []], pyarrow.list_(single)),
+        pair=pyarrow.array([[0.1, 0.2], None, None], pyarrow.list_(single, 2)),
+        attributes=pyarrow.array([[("weight", 0.3)], None, []],
+                                 pyarrow.map_(pyarrow.string(), single)),
+    )  # fmt: skip
+    outcome = read(path)
+    assert outcome.rejects == []
+    mug, pan, lid = outcome.products
+    assert (mug.price, pan.price, lid.price) == (19.99, None, 1234567.9)
+    assert (mug.rating, pan.rating, lid.rating) == (4.3, None, 5.0)
+    assert mug.attributes == {
+        "weight": 0.3, "depth": 0.1, "width": 0.1, "size.x": 0.1, "size.y": 0.1,
+        "sizes": ["0.1", "2.7"], "pair": ["0.1", "0.2"],
+    }  # fmt: skip
+    assert pan.attributes == {"width": "inf"}
+    assert lid.attributes == {"depth": 0.1, "width": 16777216.0}
 
 
 def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
