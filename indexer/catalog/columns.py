@@ -112,14 +112,15 @@ class Columns:
         fed = {name for column in table.columns for name in self.feeds(column, table.columns)}
         for name in self._layout.required:
             if name not in fed:
-                raise CatalogError(f"{path} {self._lacking(name, table.columns)}")
+                raise CatalogError(f"{path} {self._lacking(name, table)}")
 
-    def _lacking(self, name: str, columns: tuple[str, ...]) -> str:
+    def _lacking(self, name: str, table: Table) -> str:
         """What is missing, and what to do about it."""
+        columns = table.columns
         there = _listed(columns)
         if column := self._layout.columns.get(name):
             return f"has no column {column!r}: it is not in the {self._layout.name} layout. {there}"
-        cure = f"Name it with --map {name}={_closest(name, columns)}"
+        cure = table.cure or f"Name it with --map {name}={_closest(name, columns)}"
         if layout := matching_layout(columns):
             cure = f"Read it with --format {layout}"
             if self._layout.removals:
