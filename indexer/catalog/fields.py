@@ -17,6 +17,9 @@ from indexer.catalog.markup import clean_line, clean_text
 from indexer.catalog.money import currency_code, parse_number
 from indexer.catalog.rejects import Reason, RowFault
 
+DELETED = "deleted"
+"""The field of a row that says whether its product goes; only changes have it."""
+
 MAX_ID_CHARS = 512
 MAX_LINE_CHARS = 2_000
 """Of the title, and of every other field of one line."""
@@ -30,6 +33,8 @@ _OUT_OF_STOCK = frozenset(
     {"false", "f", "no", "n", "0", "0.0", "outofstock", "unavailable", "notavailable", "soldout"}
     | {"discontinued", "preorder", "backorder"}
 )
+_GOES = frozenset({"true", "yes", "1", "1.0"})
+_STAYS = frozenset({"false", "no", "0", "0.0"})
 _ONE_COMMA = re.compile(r"^(\s*[-+]?\d+),(\d+\s*)$")
 # A list as Python or numpy prints it, and pandas writes it to CSV: ['a', "b's"] or ['a' 'b'].
 _PRINTED_ITEM = re.compile(r"""'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)\"""")
@@ -203,6 +208,15 @@ def to_in_stock(value: object) -> bool:
     if word in _OUT_OF_STOCK:
         return False
     raise RowFault(Reason.UNPARSABLE_IN_STOCK, f"{_shown(value)} is not yes or no", "in_stock")
+
+
+def to_deleted(value: object) -> bool:
+    """Whether a product goes. No words of stock: what is sold out or discontinued may stay."""
+    word = str(value).strip().casefold()
+    if word not in _GOES | _STAYS:
+        detail = f"{_shown(value)} is not true or false, yes or no, 1 or 0"
+        raise RowFault(Reason.ILL_TYPED, detail, DELETED)
+    return word in _GOES
 
 
 def to_created_at(value: object) -> str:

@@ -16,10 +16,10 @@ from engine.errors import CatalogError
 from engine.products import offer_of
 from engine.types import OFFER_FIELDS, AttributeValue, Product
 from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
-from indexer.catalog.columns import Columns, as_field
+from indexer.catalog.columns import Columns
 from indexer.catalog.duplicates import SeenIds
 from indexer.catalog.entries import Digests, Entry, Fresh, Known, KnownRows
-from indexer.catalog.fields import CONVERTERS, is_absent, to_single
+from indexer.catalog.fields import CONVERTERS, DELETED, is_absent, to_deleted, to_single
 from indexer.catalog.layouts import CHANGES, Layout, find_layout
 from indexer.catalog.money import parse_price
 from indexer.catalog.rejects import Reason, RejectLog, RowFault
@@ -38,7 +38,6 @@ from indexer.catalog.rows.table import Row, Table
 
 __all__ = ["Reason", "RejectLog", "Removal", "read_catalog", "read_changes", "read_entries"]
 
-_DELETED = "deleted"
 _NO_MAPPING: Mapping[str, str] = {}
 
 
@@ -106,7 +105,7 @@ def read_changes(
 ) -> Iterator[Entry | Removal]:
     """What became of some products, in the order of the rows: an id may occur more than once.
 
-    Files are read as `read_catalog` does; a row whose column `deleted` is true needs no more than
+    Files are read as `read_catalog` does; a row whose field `deleted` is true needs no more than
     its id.
 
     Raises:
@@ -181,13 +180,13 @@ class _Reading:
         self._known = known
         self._digests = Digests(version("daogou"), layout.name, sorted(mapping.items()))
 
-    def record(self, values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Entry | Removal:
+    def record(self, values: dict[str, Any], others: list[tuple[str, Any]]) -> Entry | Removal:
         """What a row's values say.
 
         Raises:
             RowFault: why the row is no product.
         """
-        if self.layout.removals and _goes(others):
+        if to_deleted(values.pop(DELETED, False)):
             return Removal(_id(values))
         digest = self._digests.of(values, others)
         row = -1 if self._known is None else self._known.row(digest)
@@ -273,20 +272,6 @@ def _assign(
 
 def _id_of(record: Entry | Removal) -> str:
     return record.product.id if isinstance(record, Fresh) else record.id
-
-
-def _goes(others: list[tuple[str, Any]]) -> bool:
-    """Whether a row says that its product goes; what says so is no attribute.
-
-    Raises:
-        RowFault: what it says is neither yes nor no.
-    """
-    said = [pair for pair in others if as_field(pair[0]) == _DELETED]
-    others[:] = [pair for pair in others if pair not in said]
-    try:
-        return any(CONVERTERS["in_stock"](value) for _, value in said)
-    except RowFault as fault:
-        raise RowFault(Reason.ILL_TYPED, str(fault), _DELETED) from fault
 
 
 def _id(values: Mapping[str, Any]) -> str:
