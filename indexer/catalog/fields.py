@@ -144,11 +144,15 @@ def to_bullet_points(value: object) -> tuple[str, ...]:
 
 
 def to_category(value: object) -> tuple[str, ...]:
-    """Category levels: a list, a list written as text, or `a > b > c` with spaces around."""
+    """Category levels: a list, a list written as text, or `a > b > c` with spaces around.
+
+    An item of a list may be several levels as well, or the whole path.
+    """
     name = "category"
-    levels = _items(name, value)
-    if levels is None:
-        levels = clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS)).split(" > ")
+    items = _items(name, value)
+    if items is None:
+        items = [within(name, scalar_text(name, value), MAX_TEXT_CHARS)]
+    levels = (level for item in items for level in clean_line(item).split(" > "))
     cleaned = (within(name, clean_line(level), MAX_LINE_CHARS) for level in levels)
     return _few(name, tuple(level for level in cleaned if level))
 

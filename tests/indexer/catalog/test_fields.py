@@ -25,6 +25,11 @@ from tests.indexer.catalog.catalogs import read, read_row, rejected_row
         ("[sale] Kettles [new]", ("[sale] Kettles [new]",)),
         (["Kitchen", None, " "], ("Kitchen",)),
         ("[]", ()),
+        (["Home > Kitchen > Kettles"], ("Home", "Kitchen", "Kettles")),
+        (["Home &gt; Kitchen"], ("Home", "Kitchen")),
+        ('["Home > Kitchen"]', ("Home", "Kitchen")),
+        (["Home", "Kitchen > Kettles"], ("Home", "Kitchen", "Kettles")),
+        (["Home>Kitchen", "Pots > 5 l"], ("Home>Kitchen", "Pots", "5 l")),
     ],
 )
 def test_category(given: object, expected: tuple[str, ...]) -> None:
