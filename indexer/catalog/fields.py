@@ -106,10 +106,11 @@ def within(name: str, text: str, limit: int) -> str:
 def to_line(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
     """A field of one line. Several values are joined by commas."""
     if isinstance(value, str) and len(value) <= limit:  # nearly always
-        return clean_line(value)
+        return clean_line(value, name)
     if isinstance(value, list):
         value = ", ".join(scalar_text(name, item) for item in value if not is_absent(item))
-    return within(name, clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS)), limit)
+    text = within(name, scalar_text(name, value), MAX_TEXT_CHARS)
+    return within(name, clean_line(text, name), limit)
 
 
 def to_single(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
@@ -122,14 +123,14 @@ def to_single(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
 def to_id(value: object) -> str:
     """The product id. Lists are refused: which of them is the product's?"""
     text = within("id", scalar_text("id", value), MAX_ID_CHARS)
-    return clean_line(text)
+    return clean_line(text, "id")
 
 
 def to_text(name: str, value: object) -> str:
     """Prose, without HTML; lines are kept."""
     if isinstance(value, list):
         value = "\n".join(scalar_text(name, item) for item in value if not is_absent(item))
-    return clean_text(within(name, scalar_text(name, value), MAX_TEXT_CHARS))
+    return clean_text(within(name, scalar_text(name, value), MAX_TEXT_CHARS), name)
 
 
 def to_bullet_points(value: object) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def to_bullet_points(value: object) -> tuple[str, ...]:
     if items is None:
         points = to_text(name, value).split("\n")
     else:
-        points = [clean_text(item).replace("\n", " ") for item in items]
+        points = [clean_text(item, name).replace("\n", " ") for item in items]
     return _few(name, tuple(filter(None, points)))
 
 
@@ -152,8 +153,8 @@ def to_category(value: object) -> tuple[str, ...]:
     items = _items(name, value)
     if items is None:
         items = [within(name, scalar_text(name, value), MAX_TEXT_CHARS)]
-    levels = (level for item in items for level in clean_line(item).split(" > "))
-    cleaned = (within(name, clean_line(level), MAX_LINE_CHARS) for level in levels)
+    levels = (level for item in items for level in clean_line(item, name).split(" > "))
+    cleaned = (within(name, clean_line(level, name), MAX_LINE_CHARS) for level in levels)
     return _few(name, tuple(level for level in cleaned if level))
 
 

@@ -134,6 +134,20 @@ def test_half_a_surrogate_in_a_name_costs_its_row_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "\ud800"), ("title", "\ud800"), ("description", "a\n\ud800"),
+        ("bullet_points", ["\ud800"]), ("category", ["\ud800"]), ("category", "A > \ud800"),
+        ("url", "\ud800"), ("fabric", "\ud800"), ("fabric", ["\ud800"]),
+    ],
+)  # fmt: skip
+def test_half_a_surrogate_in_a_value_names_its_field(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    assert rejected_row(tmp_path, **{name: value}) == ("bad encoding", name)
+
+
+@pytest.mark.parametrize(
     ("written", "rating"), [("4,333", 4.333), ("4,3333", 4.3333), ("4,5", 4.5), ("1,234.5", 1234.5)]
 )
 def test_the_only_comma_of_a_rating_is_a_decimal_one(

@@ -20,6 +20,11 @@ from indexer.catalog import RejectLog, duplicates, read_catalog
 from tests.indexer.catalog.catalogs import read, write_jsonl
 from tests.shop import PRODUCTS, write_catalog
 
+BROKEN = pyarrow.Array.from_buffers(
+    pyarrow.string(), 2, pyarrow.array([b"Mug", b"Caf\xe9"], pyarrow.binary()).buffers()
+)
+WHOLE = pyarrow.array(["a", "b"])
+
 
 def write_parquet(path: Path, **columns: object) -> Path:
     pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
@@ -113,14 +118,36 @@ def test_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path)
     assert lid.attributes == {"depth": 0.1, "width": 16777216.0}
 
 
-def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
-    broken = pyarrow.Array.from_buffers(
-        pyarrow.string(), 2, pyarrow.array([b"Mug", b"Caf\xe9"], pyarrow.binary()).buffers()
-    )
-    path = write_parquet(tmp_path / "shop.parquet", id=["a", "b"], title=broken)
+@pytest.mark.parametrize("name", ["id", "title", "brand", "description", "category", "fabric"])
+def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path, name: str) -> None:
+    columns = {"id": pyarrow.array(["a", "b"]), "title": pyarrow.array(["Mug", "Pan"])}
+    path = write_parquet(tmp_path / "shop.parquet", **columns | {name: BROKEN})
+    outcome = read(path)
+    assert len(outcome.products) == 1
+    assert [(entry["row"], entry["field"], entry["reason"]) for entry in outcome.rejects] == [
+        (2, name, "bad encoding")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "field"),
+    [
+        ("brand", BROKEN.dictionary_encode(), "brand"),
+        ("bullet_points", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "bullet_points"),
+        ("category", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "category"),
+        ("fabric", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "fabric"),
+        ("size", pyarrow.StructArray.from_arrays([BROKEN], ["unit"]), "size.unit"),
+        ("attributes", pyarrow.MapArray.from_arrays([0, 1, 2], WHOLE, BROKEN), "b"),
+        ("attributes", pyarrow.MapArray.from_arrays([0, 1, 2], BROKEN, WHOLE), "attributes"),
+    ],
+)
+def test_so_it_does_in_dictionaries_lists_and_objects(
+    tmp_path: Path, name: str, values: pyarrow.Array, field: str
+) -> None:
+    path = write_parquet(tmp_path / "shop.parquet", id=WHOLE, title=WHOLE, **{name: values})
     outcome = read(path)
     assert outcome.ids == ["a"]
-    assert outcome.by_reason == {"bad encoding": 1}
+    assert [(entry["row"], entry["field"]) for entry in outcome.rejects] == [(2, field)]
 
 
 def test_mapping_names_the_column_of_a_field(tmp_path: Path) -> None:
