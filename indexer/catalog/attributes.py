@@ -80,17 +80,14 @@ def flatten(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, Att
 
 @lru_cache(maxsize=4_096)
 def _clean_name(name: str) -> str:
-    try:
-        return clean_line(name)
-    except RowFault as fault:
-        raise RowFault(fault.reason, fault.detail, "attributes") from fault
+    return clean_line(name, "attributes")
 
 
 def _typed(name: str, value: object) -> AttributeValue:  # noqa: PLR0911 - one a type
     """A leaf with its type; what JSON cannot hold becomes text."""
     match value:
         case str():
-            return clean_line(within(name, value, MAX_TEXT_CHARS))
+            return clean_line(within(name, value, MAX_TEXT_CHARS), name)
         case bool():
             return value
         case int() if abs(value) < 1 << 63:
@@ -104,7 +101,7 @@ def _typed(name: str, value: object) -> AttributeValue:  # noqa: PLR0911 - one a
         case list() | tuple():
             return _texts(name, value)
         case _:
-            return clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS))
+            return clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS), name)
 
 
 def _texts(name: str, values: list[object] | tuple[object, ...]) -> list[str]:
@@ -115,7 +112,7 @@ def _texts(name: str, values: list[object] | tuple[object, ...]) -> list[str]:
     return [
         text
         for value in values
-        if not is_absent(value) and (text := clean_line(_item(name, value)))
+        if not is_absent(value) and (text := clean_line(_item(name, value), name))
     ]
 
 

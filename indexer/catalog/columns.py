@@ -8,11 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import CatalogError
-from indexer.catalog.fields import FIELDS
+from indexer.catalog.fields import DELETED, FIELDS
 from indexer.catalog.layouts import Layout, find_layout, matching_layout
 from indexer.catalog.rows.table import Table
 
-_KNOWN = frozenset(FIELDS)
 _ALSO_NAMED = {
     "id": ("product_id", "item_id"),
     "title": ("name", "product_name", "product_title"),
@@ -23,10 +22,12 @@ _ALSO_NAMED = {
     "brand": ("manufacturer", "vendor", "brand_name"),
     "color": ("colour",),
     "category": ("category_path", "product_category", "product_type"),
+    DELETED: ("is_deleted",),
 }  # fmt: skip
-"""What feeds of shops and their systems call fields of text. Of several, the first that is there;
-none where the field's own name is. Left out are fields that a value may not fit (a column that only
-sounds like a number would have its rows rejected) or not whole (several GTINs)."""
+"""What feeds of shops and their systems call fields of text, and a product that goes. Of several,
+the first that is there; none where the field's own name is. Left out are fields that a value may
+not fit (a column that only sounds like a number would have its rows rejected) or not whole (several
+GTINs)."""
 _OFTEN_NAMED = {"id": ("asin", "sku", "handle", "uid", "code"), "title": ("label",)}
 """What may well hold them, and is to be confirmed."""
 
@@ -41,14 +42,16 @@ class Columns:
     """
 
     def __init__(self, layout: Layout, mapping: Mapping[str, str]) -> None:
-        unknown = [name for name in mapping if name not in FIELDS]
+        fields = (*FIELDS, DELETED) if layout.removals else FIELDS
+        unknown = [name for name in mapping if name not in fields]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], FIELDS, n=1)
+            close = difflib.get_close_matches(unknown[0], fields, n=1)
             meant = f" Did you mean {close[0]}?" if close else ""
             raise CatalogError(
                 f"--map {unknown[0]}={mapping[unknown[0]]}: there is no field {unknown[0]!r}."
-                f"{meant} Fields: {', '.join(FIELDS)}"
+                f"{meant} Fields: {', '.join(fields)}"
             )
+        self._fields = frozenset(fields)
         self._layout = layout
         self._mapping = dict(mapping)
         self._column_of = {**layout.columns, **mapping}
@@ -72,7 +75,7 @@ class Columns:
         name = as_field(column)
         if name != column and name in beside:
             return []
-        if name in _KNOWN:
+        if name in self._fields:
             return [] if name in self._column_of else [name]
         return self._also(name, beside)
 
@@ -82,8 +85,10 @@ class Columns:
             return []
         there = {as_field(column) for column in beside if column not in self._fed}
         for field, others in _ALSO_NAMED.items():
-            better = {field, *others[: others.index(name)]} if name in others else None
-            if better is not None and field not in self._column_of and not better & there:
+            if name not in others or field not in self._fields:
+                continue
+            better = {field, *others[: others.index(name)]}
+            if field not in self._column_of and not better & there:
                 return [field]
         return []
 
@@ -112,14 +117,15 @@ class Columns:
         fed = {name for column in table.columns for name in self.feeds(column, table.columns)}
         for name in self._layout.required:
             if name not in fed:
-                raise CatalogError(f"{path} {self._lacking(name, table.columns)}")
+                raise CatalogError(f"{path} {self._lacking(name, table)}")
 
-    def _lacking(self, name: str, columns: tuple[str, ...]) -> str:
+    def _lacking(self, name: str, table: Table) -> str:
         """What is missing, and what to do about it."""
+        columns = table.columns
         there = _listed(columns)
         if column := self._layout.columns.get(name):
             return f"has no column {column!r}: it is not in the {self._layout.name} layout. {there}"
-        cure = f"Name it with --map {name}={_closest(name, columns)}"
+        cure = table.cure or f"Name it with --map {name}={_closest(name, columns)}"
         if layout := matching_layout(columns):
             cure = f"Read it with --format {layout}"
             if self._layout.removals:

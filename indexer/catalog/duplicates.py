@@ -73,7 +73,7 @@ class SeenIds:
             file, row = self._database.execute(
                 "SELECT file, row FROM seen WHERE id = ?", (product_id,)
             ).fetchone()
-        return f"first in {self._files[file].name}, row {row}"
+        return f"first in {self._files[file]}, row {row}"
 
     def close(self) -> None:
         """Forget them all, and free the disk they took."""

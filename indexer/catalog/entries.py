@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.types import OFFER_FIELDS, Product
 
-READING = "3"
+READING = "4"
 """Version of what a row's values become: raise it with any change to that, or rows that were read
 before keep what they became then."""
 

@@ -17,6 +17,9 @@ from indexer.catalog.markup import clean_line, clean_text
 from indexer.catalog.money import currency_code, parse_number
 from indexer.catalog.rejects import Reason, RowFault
 
+DELETED = "deleted"
+"""The field of a row that says whether its product goes; only changes have it."""
+
 MAX_ID_CHARS = 512
 MAX_LINE_CHARS = 2_000
 """Of the title, and of every other field of one line."""
@@ -30,6 +33,8 @@ _OUT_OF_STOCK = frozenset(
     {"false", "f", "no", "n", "0", "0.0", "outofstock", "unavailable", "notavailable", "soldout"}
     | {"discontinued", "preorder", "backorder"}
 )
+_GOES = frozenset({"true", "yes", "1", "1.0"})
+_STAYS = frozenset({"false", "no", "0", "0.0"})
 _ONE_COMMA = re.compile(r"^(\s*[-+]?\d+),(\d+\s*)$")
 # A list as Python or numpy prints it, and pandas writes it to CSV: ['a', "b's"] or ['a' 'b'].
 _PRINTED_ITEM = re.compile(r"""'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)\"""")
@@ -101,10 +106,11 @@ def within(name: str, text: str, limit: int) -> str:
 def to_line(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
     """A field of one line. Several values are joined by commas."""
     if isinstance(value, str) and len(value) <= limit:  # nearly always
-        return clean_line(value)
+        return clean_line(value, name)
     if isinstance(value, list):
         value = ", ".join(scalar_text(name, item) for item in value if not is_absent(item))
-    return within(name, clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS)), limit)
+    text = within(name, scalar_text(name, value), MAX_TEXT_CHARS)
+    return within(name, clean_line(text, name), limit)
 
 
 def to_single(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
@@ -117,14 +123,14 @@ def to_single(name: str, value: object, *, limit: int = MAX_LINE_CHARS) -> str:
 def to_id(value: object) -> str:
     """The product id. Lists are refused: which of them is the product's?"""
     text = within("id", scalar_text("id", value), MAX_ID_CHARS)
-    return clean_line(text)
+    return clean_line(text, "id")
 
 
 def to_text(name: str, value: object) -> str:
     """Prose, without HTML; lines are kept."""
     if isinstance(value, list):
         value = "\n".join(scalar_text(name, item) for item in value if not is_absent(item))
-    return clean_text(within(name, scalar_text(name, value), MAX_TEXT_CHARS))
+    return clean_text(within(name, scalar_text(name, value), MAX_TEXT_CHARS), name)
 
 
 def to_bullet_points(value: object) -> tuple[str, ...]:
@@ -134,17 +140,21 @@ def to_bullet_points(value: object) -> tuple[str, ...]:
     if items is None:
         points = to_text(name, value).split("\n")
     else:
-        points = [clean_text(item).replace("\n", " ") for item in items]
+        points = [clean_text(item, name).replace("\n", " ") for item in items]
     return _few(name, tuple(filter(None, points)))
 
 
 def to_category(value: object) -> tuple[str, ...]:
-    """Category levels: a list, a list written as text, or `a > b > c` with spaces around."""
+    """Category levels: a list, a list written as text, or `a > b > c` with spaces around.
+
+    An item of a list may be several levels as well, or the whole path.
+    """
     name = "category"
-    levels = _items(name, value)
-    if levels is None:
-        levels = clean_line(within(name, scalar_text(name, value), MAX_TEXT_CHARS)).split(" > ")
-    cleaned = (within(name, clean_line(level), MAX_LINE_CHARS) for level in levels)
+    items = _items(name, value)
+    if items is None:
+        items = [within(name, scalar_text(name, value), MAX_TEXT_CHARS)]
+    levels = (level for item in items for level in clean_line(item, name).split(" > "))
+    cleaned = (within(name, clean_line(level, name), MAX_LINE_CHARS) for level in levels)
     return _few(name, tuple(level for level in cleaned if level))
 
 
@@ -203,6 +213,15 @@ def to_in_stock(value: object) -> bool:
     if word in _OUT_OF_STOCK:
         return False
     raise RowFault(Reason.UNPARSABLE_IN_STOCK, f"{_shown(value)} is not yes or no", "in_stock")
+
+
+def to_deleted(value: object) -> bool:
+    """Whether a product goes. No words of stock: what is sold out or discontinued may stay."""
+    word = str(value).strip().casefold()
+    if word not in _GOES | _STAYS:
+        detail = f"{_shown(value)} is not true or false, yes or no, 1 or 0"
+        raise RowFault(Reason.ILL_TYPED, detail, DELETED)
+    return word in _GOES
 
 
 def to_created_at(value: object) -> str:

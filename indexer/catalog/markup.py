@@ -40,16 +40,20 @@ _TAG = re.compile(
 _UNREAD = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
 
 
-def clean_line(text: str) -> str:
+def clean_line(text: str, field: str = "") -> str:
     """One line: entities resolved, control characters gone, single spaces.
+
+    Args:
+        text: what to clean.
+        field: whose text it is.
 
     Raises:
         RowFault: the text holds half a surrogate pair, which no encoding can write.
     """
-    return _single_spaced(unescape(text) if "&" in text else text)
+    return _single_spaced(unescape(text) if "&" in text else text, field)
 
 
-def clean_text(text: str) -> str:
+def clean_text(text: str, field: str = "") -> str:
     """Prose, its lines kept: tags stripped, blank lines dropped, each line as in `clean_line`.
 
     Raises:
@@ -61,7 +65,8 @@ def clean_text(text: str) -> str:
         plain = unescape(text)
         # Feeds escape whole descriptions: what turns out to be markup was meant as markup.
         text = strip_tags(plain) if "<" in plain and plain != text else plain
-    return "\n".join(filter(None, map(_single_spaced, text.splitlines())))
+    lines = (_single_spaced(line, field) for line in text.splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def strip_tags(text: str) -> str:
@@ -108,15 +113,15 @@ def _without_unread(text: str) -> str:
     return "".join([*parts, text[start:]])
 
 
-def _single_spaced(text: str) -> str:
+def _single_spaced(text: str, field: str) -> str:
     if text.isprintable() and "  " not in text:  # nearly every text, and twice as quick
         return text.strip(" ")
     text = " ".join(text.split())
-    return text if text.isprintable() else _scrub(text)
+    return text if text.isprintable() else _scrub(text, field)
 
 
-def _scrub(text: str) -> str:
+def _scrub(text: str, field: str) -> str:
     """A line that is not all printable, mended."""
     if _SURROGATE.search(text):
-        raise RowFault(Reason.BAD_ENCODING, f"not Unicode text: {text[:80]!r}")
+        raise RowFault(Reason.BAD_ENCODING, f"not Unicode text: {text[:80]!r}", field)
     return " ".join(_UNPRINTABLE.sub("", text).split())

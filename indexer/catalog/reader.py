@@ -16,10 +16,10 @@ from engine.errors import CatalogError
 from engine.products import offer_of
 from engine.types import OFFER_FIELDS, AttributeValue, Product
 from indexer.catalog.attributes import MAX_ATTRIBUTES, flatten, infer, parse_attributes
-from indexer.catalog.columns import Columns, as_field
+from indexer.catalog.columns import Columns
 from indexer.catalog.duplicates import SeenIds
 from indexer.catalog.entries import Digests, Entry, Fresh, Known, KnownRows
-from indexer.catalog.fields import CONVERTERS, is_absent
+from indexer.catalog.fields import CONVERTERS, DELETED, is_absent, to_deleted, to_single
 from indexer.catalog.layouts import CHANGES, Layout, find_layout
 from indexer.catalog.money import parse_price
 from indexer.catalog.rejects import Reason, RejectLog, RowFault
@@ -38,7 +38,6 @@ from indexer.catalog.rows.table import Row, Table
 
 __all__ = ["Reason", "RejectLog", "Removal", "read_catalog", "read_changes", "read_entries"]
 
-_DELETED = "deleted"
 _NO_MAPPING: Mapping[str, str] = {}
 
 
@@ -106,7 +105,7 @@ def read_changes(
 ) -> Iterator[Entry | Removal]:
     """What became of some products, in the order of the rows: an id may occur more than once.
 
-    Files are read as `read_catalog` does; a row whose column `deleted` is true needs no more than
+    Files are read as `read_catalog` does; a row whose field `deleted` is true needs no more than
     its id.
 
     Raises:
@@ -181,13 +180,13 @@ class _Reading:
         self._known = known
         self._digests = Digests(version("daogou"), layout.name, sorted(mapping.items()))
 
-    def record(self, values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Entry | Removal:
+    def record(self, values: dict[str, Any], others: list[tuple[str, Any]]) -> Entry | Removal:
         """What a row's values say.
 
         Raises:
             RowFault: why the row is no product.
         """
-        if self.layout.removals and _goes(others):
+        if to_deleted(values.pop(DELETED, False)):
             return Removal(_id(values))
         digest = self._digests.of(values, others)
         row = -1 if self._known is None else self._known.row(digest)
@@ -275,20 +274,6 @@ def _id_of(record: Entry | Removal) -> str:
     return record.product.id if isinstance(record, Fresh) else record.id
 
 
-def _goes(others: list[tuple[str, Any]]) -> bool:
-    """Whether a row says that its product goes; what says so is no attribute.
-
-    Raises:
-        RowFault: what it says is neither yes nor no.
-    """
-    said = [pair for pair in others if as_field(pair[0]) == _DELETED]
-    others[:] = [pair for pair in others if pair not in said]
-    try:
-        return any(CONVERTERS["in_stock"](value) for _, value in said)
-    except RowFault as fault:
-        raise RowFault(Reason.ILL_TYPED, str(fault), _DELETED) from fault
-
-
 def _id(values: Mapping[str, Any]) -> str:
     """The id alone.
 
@@ -312,7 +297,7 @@ def _product(values: Mapping[str, Any], others: list[tuple[str, Any]]) -> Produc
         raise RowFault(Reason.MISSING_ID, "every product needs one", "id")
     if not fields.get("title"):
         raise RowFault(Reason.MISSING_TITLE, "every product needs one", "title")
-    fields |= _price(values, fields)
+    fields |= _price(values)
     return Product(**fields, attributes=_attributes(values.get("attributes"), others))
 
 
@@ -323,19 +308,24 @@ def _offer(values: Mapping[str, Any]) -> dict[str, Any]:
         RowFault: a field of it cannot be used.
     """
     fields = _converted({name: values[name] for name in values if name in OFFER_FIELDS})
-    return fields | _price(values, fields)
+    return fields | _price(values)
 
 
 def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: CONVERTERS[name](value) for name, value in values.items() if name in CONVERTERS}
 
 
-def _price(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The price, and the currency that stands with it where no column says one."""
+def _price(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The price, and the currency that stands with it or in a column of its own.
+
+    Raises:
+        RowFault: no price can be told.
+    """
     if "price" not in values:
         return {}
-    price, currency = parse_price(values["price"])
-    return {"price": price, "currency": fields.get("currency") or currency}
+    column = to_single("currency", values["currency"]) if "currency" in values else ""
+    price, currency = parse_price(values["price"], column)
+    return {"price": price, "currency": currency}
 
 
 def _attributes(given: object, others: list[tuple[str, Any]]) -> dict[str, AttributeValue]:

@@ -8,6 +8,7 @@ be, since the lines in between may be too many to be held.
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,15 @@ from indexer.catalog.rows.table import Row, Table
 NULLS = frozenset({"", "nan", "NaN", "None", "null", "NULL", "NaT", "<NA>", "N/A", "n/a", "#N/A"})
 """How pandas, SQL and spreadsheets write that there is nothing."""
 
+_SAID = re.compile(r'"?sep=([,;|\t:^~])"?', re.IGNORECASE)
+"""The line before the header by which Excel is told what parts the cells."""
 _UTF8_CURE = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
 
 def read_delimited(path: Path, delimiter: str | None = None) -> Table:
     """The table of a CSV or TSV file; the delimiter is told from the header where None.
+
+    A first line like `sep=;` goes before either.
 
     Raises:
         CatalogError: there is no usable header.
@@ -172,7 +177,10 @@ class _Reader:
 
     def header(self, delimiter: str | None) -> tuple[str, ...]:
         """The names of the columns; decides the delimiter."""
-        line = next((line for line in self._lines if line.strip()), "").removeprefix("\ufeff")
+        line = self._next_line().removeprefix("\ufeff")
+        if said := _SAID.fullmatch(line.rstrip("\r\n")):
+            delimiter = said[1]
+            line = self._next_line()
         if not line:
             raise CatalogError(f"{self._path} is empty. Its first line must name the columns")
         if self._lines.undecodable or self._lines.too_long:
@@ -196,6 +204,10 @@ class _Reader:
                 f"{self._path} has two columns named {twice[0]!r}. Rename one of them"
             )
         return columns
+
+    def _next_line(self) -> str:
+        """The next line that is not blank; empty at the end."""
+        return next((line for line in self._lines if line.strip()), "")
 
     def rows(self, columns: tuple[str, ...]) -> Iterator[Row]:
         """Every row that is not blank."""
@@ -257,9 +269,13 @@ def _line_too_long(number: int) -> Row:
 
 
 def _likely_delimiter(header: str) -> str:
-    """The delimiter that the header line uses most, quoted names aside; the comma otherwise."""
+    """The delimiter that the header line uses most, quoted names aside; the comma otherwise.
+
+    A bar parts only what nothing else does: it may stand in a name (`Size|Fit`).
+    """
     outside = "".join(header.split('"')[::2])
-    return max(",;\t", key=outside.count)
+    likely = max(",;\t", key=outside.count)
+    return likely if likely in outside or "|" not in outside else "|"
 
 
 def _encoding_fault(values: dict[str, str]) -> RowFault:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import pyarrow
 import zstandard
@@ -32,6 +32,7 @@ COMPRESSIONS = (".gz", ".zst")
 MAX_LINE_BYTES = 1 << 20
 """A longer line is rejected, and never held in memory whole."""
 
+_START = 1 << 10
 _CHUNK = 1 << 17
 _ZSTD_CHUNK = 1 << 13  # small, because it may unpack to very much more
 _UTF16 = "UTF-16 text. Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"
@@ -172,12 +173,20 @@ def _refuse_foreign(path: Path, start: bytes) -> None:
         raise CatalogError(f"{path} is {_UTF16}")
 
 
-def read_lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Every line with its line end; None for one longer than `MAX_LINE_BYTES`, which is skipped."""
+class LongLine(NamedTuple):
+    """A line longer than `MAX_LINE_BYTES`."""
+
+    start: bytes
+    """Its first bytes."""
+
+
+def read_lines(stream: BinaryIO) -> Iterator[bytes | LongLine]:
+    """Every line with its line end; what is too long is skipped but for its beginning."""
     while line := stream.readline(MAX_LINE_BYTES + 1):
         if len(line) <= MAX_LINE_BYTES:
             yield line
             continue
+        start = line[:_START]
         while line and not line.endswith(b"\n"):
             line = stream.readline(MAX_LINE_BYTES)
-        yield None
+        yield LongLine(start)

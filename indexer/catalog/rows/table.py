@@ -32,5 +32,7 @@ class Table:
     """False where all values are text, and numbers must be told from it (CSV, TSV)."""
     fixed: bool = True
     """False where later rows may bring more columns (JSON Lines)."""
+    cure: str = ""
+    """What to do if no column is the id or the title; empty where nothing is known."""
     close: Callable[[], None] = lambda: None
     """Closes the file, read to its end or not."""

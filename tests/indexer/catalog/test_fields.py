@@ -10,7 +10,7 @@ import pytest
 from indexer.catalog.attributes import infer
 from indexer.catalog.fields import to_bullet_points, to_category, to_id, to_in_stock
 from indexer.catalog.rejects import RowFault
-from tests.indexer.catalog.catalogs import read_row, rejected_row
+from tests.indexer.catalog.catalogs import read, read_row, rejected_row
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,11 @@ from tests.indexer.catalog.catalogs import read_row, rejected_row
         ("[sale] Kettles [new]", ("[sale] Kettles [new]",)),
         (["Kitchen", None, " "], ("Kitchen",)),
         ("[]", ()),
+        (["Home > Kitchen > Kettles"], ("Home", "Kitchen", "Kettles")),
+        (["Home &gt; Kitchen"], ("Home", "Kitchen")),
+        ('["Home > Kitchen"]', ("Home", "Kitchen")),
+        (["Home", "Kitchen > Kettles"], ("Home", "Kitchen", "Kettles")),
+        (["Home>Kitchen", "Pots > 5 l"], ("Home>Kitchen", "Pots", "5 l")),
     ],
 )
 def test_category(given: object, expected: tuple[str, ...]) -> None:
@@ -129,6 +134,20 @@ def test_half_a_surrogate_in_a_name_costs_its_row_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "\ud800"), ("title", "\ud800"), ("description", "a\n\ud800"),
+        ("bullet_points", ["\ud800"]), ("category", ["\ud800"]), ("category", "A > \ud800"),
+        ("url", "\ud800"), ("fabric", "\ud800"), ("fabric", ["\ud800"]),
+    ],
+)  # fmt: skip
+def test_half_a_surrogate_in_a_value_names_its_field(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    assert rejected_row(tmp_path, **{name: value}) == ("bad encoding", name)
+
+
+@pytest.mark.parametrize(
     ("written", "rating"), [("4,333", 4.333), ("4,3333", 4.3333), ("4,5", 4.5), ("1,234.5", 1234.5)]
 )
 def test_the_only_comma_of_a_rating_is_a_decimal_one(
@@ -165,6 +184,22 @@ def test_every_field_arrives(tmp_path: Path) -> None:
 def test_a_given_currency_wins_over_the_sign(tmp_path: Path) -> None:
     assert read_row(tmp_path, price="$5", currency="cad").currency == "CAD"
     assert read_row(tmp_path, price=5, currency="€").currency == "EUR"
+
+
+def test_the_currency_of_a_row_is_read_with_its_price(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text(
+        "id;title;price;currency\n1;Sofa;1.299;EUR\n2;Ring;1.250;KWD\n3;Desk;$899;EUR\n"
+        "4;Lamp;$89;CAD\n5;Chair;1.299,00;EUR\n6;Stool;1.5;\n"
+    )
+    outcome = read(path)
+    assert [(each.id, each.price, each.currency) for each in outcome.products] == [
+        ("2", 1.25, "KWD"), ("4", 89.0, "CAD"), ("5", 1299.0, "EUR"), ("6", 1.5, ""),
+    ]  # fmt: skip
+    assert [(each["id"], each["field"], each["reason"]) for each in outcome.rejects] == [
+        ("1", "price", "unparsable price"), ("3", "price", "unparsable price"),
+    ]  # fmt: skip
+    assert read_row(tmp_path, price=1.299, currency="EUR").price == 1.299
 
 
 def test_absent_values_are_empty_fields(tmp_path: Path) -> None:

@@ -65,6 +65,58 @@ def test_a_price_that_may_be_two_names_both() -> None:
         parse_price("€1.299")
 
 
+@pytest.mark.parametrize(
+    ("written", "column", "amount", "currency"),
+    [
+        (1.299, "EUR", 1.299, "EUR"),
+        (Decimal("1.299"), "EUR", 1.299, "EUR"),
+        ("1.250", "KWD", 1.25, "KWD"),
+        ("1.250", "kwd", 1.25, "KWD"),
+        ("0.999", "EUR", 0.999, "EUR"),
+        ("1299.000", "EUR", 1299.0, "EUR"),
+        ("1.299,00", "EUR", 1299.0, "EUR"),
+        ("$5", "USD", 5.0, "USD"),
+        ("$5", "cad", 5.0, "CAD"),
+        ("$5", "US$", 5.0, "USD"),
+        ("CA$5", "$", 5.0, "CAD"),
+        ("5 EUR", "€", 5.0, "EUR"),
+        ("99 kr", "SEK", 99.0, "SEK"),
+        ("99 NOK", "kr", 99.0, "NOK"),
+        ("99 kr", "kr", 99.0, ""),
+        ("¥5", "CNY", 5.0, "CNY"),
+        ("£5", "EGP", 5.0, "EGP"),
+        ("5 RMB", "CNY", 5.0, "CNY"),
+        ("$5", "dollars", 5.0, "DOLLARS"),
+    ],
+)
+def test_a_price_is_read_with_the_currency_that_stands_beside_it(
+    written: object, column: str, amount: float, currency: str
+) -> None:
+    assert parse_price(written, column) == (amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("written", "column", "detail"),
+    [
+        ("1.299", "EUR", r"'1\.299' may mean 1\.299 or 1299"),
+        (" +1.299 ", "USD", r"1\.299 or 1299"),
+        ("1.299", "kr", r"1\.299 or 1299"),
+        ("$1.250", "CAD", r"1\.250 or 1250"),
+        ("$899", "EUR", r"'\$899' is not in EUR"),
+        ("$899", "€", r"'\$899' is not in €"),
+        ("12 CHF", "eur", "is not in eur"),
+        ("99 kr", "EUR", "is not in EUR"),
+        ("CA$5", "USD", "is not in USD"),
+    ],
+)
+def test_a_price_that_its_currency_leaves_open_or_denies_is_refused(
+    written: str, column: str, detail: str
+) -> None:
+    with pytest.raises(RowFault, match=detail) as caught:
+        parse_price(written, column)
+    assert (caught.value.reason, caught.value.field) == (Reason.UNPARSABLE_PRICE, "price")
+
+
 def test_numbers_are_finite_or_nothing() -> None:
     assert parse_number("4,5") == 4.5
     assert parse_number("124969.0") == 124_969

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -18,6 +19,11 @@ from engine.types import Product
 from indexer.catalog import RejectLog, duplicates, read_catalog
 from tests.indexer.catalog.catalogs import read, write_jsonl
 from tests.shop import PRODUCTS, write_catalog
+
+BROKEN = pyarrow.Array.from_buffers(
+    pyarrow.string(), 2, pyarrow.array([b"Mug", b"Caf\xe9"], pyarrow.binary()).buffers()
+)
+WHOLE = pyarrow.array(["a", "b"])
 
 
 def write_parquet(path: Path, **columns: object) -> Path:
@@ -82,14 +88,66 @@ def test_parquet_times_and_durations_become_text(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
-    broken = pyarrow.Array.from_buffers(
-        pyarrow.string(), 2, pyarrow.array([b"Mug", b"Caf\xe9"], pyarrow.binary()).buffers()
-    )
-    path = write_parquet(tmp_path / "shop.parquet", id=["a", "b"], title=broken)
+def test_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path) -> None:
+    single = pyarrow.float32()
+    path = write_parquet(
+        tmp_path / "shop.parquet",
+        id=["a", "b", "c"],
+        title=["Mug", "Pan", "Lid"],
+        price=pyarrow.array([19.99, None, 1234567.9], single),
+        rating=pyarrow.array(np.array([4.3, np.nan, 5], np.float16)),
+        depth=pyarrow.array(np.array([0.1, 0.1, 0.1], np.float16), mask=np.array([0, 1, 0], bool)),
+        width=pyarrow.array([0.1, float("inf"), 16777216], single),
+        size=pyarrow.array([{"x": 0.1, "y": 0.1}, None, {"x": None}],
+                           pyarrow.struct({"x": single, "y": pyarrow.float64()})),
+        sizes=pyarrow.array([[0.1, None, 2.7], None, []], pyarrow.list_(single)),
+        pair=pyarrow.array([[0.1, 0.2], None, None], pyarrow.list_(single, 2)),
+        attributes=pyarrow.array([[("weight", 0.3)], None, []],
+                                 pyarrow.map_(pyarrow.string(), single)),
+    )  # fmt: skip
+    outcome = read(path)
+    assert outcome.rejects == []
+    mug, pan, lid = outcome.products
+    assert (mug.price, pan.price, lid.price) == (19.99, None, 1234567.9)
+    assert (mug.rating, pan.rating, lid.rating) == (4.3, None, 5.0)
+    assert mug.attributes == {
+        "weight": 0.3, "depth": 0.1, "width": 0.1, "size.x": 0.1, "size.y": 0.1,
+        "sizes": ["0.1", "2.7"], "pair": ["0.1", "0.2"],
+    }  # fmt: skip
+    assert pan.attributes == {"width": "inf"}
+    assert lid.attributes == {"depth": 0.1, "width": 16777216.0}
+
+
+@pytest.mark.parametrize("name", ["id", "title", "brand", "description", "category", "fabric"])
+def test_parquet_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path, name: str) -> None:
+    columns = {"id": pyarrow.array(["a", "b"]), "title": pyarrow.array(["Mug", "Pan"])}
+    path = write_parquet(tmp_path / "shop.parquet", **columns | {name: BROKEN})
+    outcome = read(path)
+    assert len(outcome.products) == 1
+    assert [(entry["row"], entry["field"], entry["reason"]) for entry in outcome.rejects] == [
+        (2, name, "bad encoding")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "field"),
+    [
+        ("brand", BROKEN.dictionary_encode(), "brand"),
+        ("bullet_points", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "bullet_points"),
+        ("category", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "category"),
+        ("fabric", pyarrow.ListArray.from_arrays([0, 1, 2], BROKEN), "fabric"),
+        ("size", pyarrow.StructArray.from_arrays([BROKEN], ["unit"]), "size.unit"),
+        ("attributes", pyarrow.MapArray.from_arrays([0, 1, 2], WHOLE, BROKEN), "b"),
+        ("attributes", pyarrow.MapArray.from_arrays([0, 1, 2], BROKEN, WHOLE), "attributes"),
+    ],
+)
+def test_so_it_does_in_dictionaries_lists_and_objects(
+    tmp_path: Path, name: str, values: pyarrow.Array, field: str
+) -> None:
+    path = write_parquet(tmp_path / "shop.parquet", id=WHOLE, title=WHOLE, **{name: values})
     outcome = read(path)
     assert outcome.ids == ["a"]
-    assert outcome.by_reason == {"bad encoding": 1}
+    assert [(entry["row"], entry["field"]) for entry in outcome.rejects] == [(2, field)]
 
 
 def test_mapping_names_the_column_of_a_field(tmp_path: Path) -> None:

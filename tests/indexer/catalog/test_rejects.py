@@ -108,4 +108,4 @@ def test_the_first_good_row_of_an_id_wins(tmp_path: Path) -> None:
     outcome = read(catalog)
     assert [product.title for product in outcome.products] == ["First"]
     assert outcome.by_reason == {"unparsable price": 1, "duplicate id": 1}
-    assert outcome.rejects[1]["detail"] == "first in shop.jsonl, row 2"
+    assert outcome.rejects[1]["detail"] == f"first in {catalog}, row 2"

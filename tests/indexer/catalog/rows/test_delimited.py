@@ -46,11 +46,30 @@ def test_cells_are_quoted_over_lines_and_rows_are_numbered_as_an_editor_does(
         ("shop.tsv", "id\ttitle\tprice\na\tMug, red\t1,5\n"),
         ("shop.csv", 'id,title,price\r\na,"Mug, red","1,5"\r\n'),
         ("shop.csv", '\ufeffID,Title,Price\na,"Mug, red","1,5"'),
+        ("shop.csv", "id|title|price\na|Mug, red|1,5\n"),
+        ("shop.csv", '"id"|"title"|"price, net"|price\na|"Mug, red"||1,5\n'),
+        ("shop.csv", "sep=;\nid;title;price\na;Mug, red;1,5\n"),
+        ("shop.csv", '\ufeffsep=|\r\n\r\nid|title|price,net|price\r\na|"Mug, red"||1,5\r\n'),
+        ("shop.csv", '"SEP=\t"\nid\ttitle\tprice\na\tMug, red\t1,5\n'),
+        ("shop.tsv", "sep=;\nid;title;price\na;Mug, red;1,5\n"),
+        ("shop.csv", 'id,title,S|M|L|XL,price\na,"Mug, red",,"1,5"\n'),
+        ("shop.csv", "id;title;S|M|L|XL;price\na;Mug, red;;1,5\n"),
     ],
 )
 def test_the_delimiter_is_told_from_the_header(tmp_path: Path, name: str, content: str) -> None:
     (mug,) = read_csv(tmp_path, content, name).products
     assert (mug.id, mug.title, mug.price) == ("a", "Mug, red", 1.5)
+
+
+def test_behind_a_line_that_names_the_delimiter_rows_keep_their_numbers(tmp_path: Path) -> None:
+    cell = "x\n" * 70_000
+    outcome = read_csv(
+        tmp_path, f'sep=|\nid|title\na|"Broken\nb|Mug\nc|"{cell}"|d\n|Nameless\ne|"P""|an"\n'
+    )
+    assert [product.title for product in outcome.products] == ["Mug", 'P"|an']
+    assert rejected(outcome) == [
+        (3, "malformed CSV"), (5, "over-long field"), (70_006, "missing id"),
+    ]  # fmt: skip
 
 
 def test_a_quote_that_is_never_closed_costs_one_line(tmp_path: Path) -> None:
@@ -179,6 +198,8 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
+        (b"sep=;\n", "is empty"),
+        (b"sep=;;\n1;2\n", "no column for the id"),
         (b"id,title,id\n1,a,2\n", "two columns named 'id'"),
         (b'id,"title\n1,a\n', "header line"),
         (b"id,t\xeftle\n1,a\n", "UTF-8"),

@@ -86,17 +86,20 @@ def test_a_folder_is_read_by_path_with_what_lies_below(tmp_path: Path) -> None:
     (shop / "b").mkdir(parents=True)
     (shop / ".hidden").mkdir()
     write_jsonl(shop / "c.jsonl", {"id": "3", "title": "Pan"}, {"id": "1", "title": "Again"})
-    (shop / "b" / "part.csv").write_text("id,title\n2,Kettle\n")
+    (shop / "b" / "part.csv").write_text("id,title\n2,Kettle\n1,Third\n")
     (shop / "a.tsv").write_text("id\ttitle\n1\tMug\n")
     (shop / ".hidden" / "x.csv").write_text("id,title\n9,Hidden\n")
     (shop / "_SUCCESS").write_text("")
     (shop / "readme.txt").write_text("not a catalog")
     outcome = read(shop)
     assert [product.title for product in outcome.products] == ["Mug", "Kettle", "Pan"]
-    unknown, twice = outcome.rejects
+    unknown, *twice = outcome.rejects
     assert (unknown["file"], unknown["row"]) == (str(shop / "readme.txt"), None)
     assert unknown["reason"] == "unknown file type"
-    assert (twice["reason"], twice["detail"]) == ("duplicate id", "first in a.tsv, row 2")
+    assert [(each["file"], each["reason"], each["detail"]) for each in twice] == [
+        (str(path), "duplicate id", f"first in {shop / 'a.tsv'}, row 2")
+        for path in (shop / "b" / "part.csv", shop / "c.jsonl")
+    ]
 
 
 @pytest.mark.parametrize(

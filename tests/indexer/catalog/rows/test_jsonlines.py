@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -63,8 +64,52 @@ def test_numbers_become_text_where_text_is_meant(tmp_path: Path) -> None:
     ]
 
 
-def test_one_json_array_is_a_clear_error(tmp_path: Path) -> None:
+OBJECTS = [{"id": "a", "title": "Mug"}, {"id": "b", "title": "Pan"}]
+ARRAY = json.dumps(OBJECTS)
+LONG = [{"id": str(number), "title": "Mug" * 100} for number in range(4_000)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (ARRAY.replace("{", "\n{").replace("]", "\n]\n"), r"one JSON array.* jq -c '\.\[\]'"),
+        (f"\ufeff \n\n[\n{ARRAY[1:-1]}\n]", r"one JSON array.* jq -c '\.\[\]'"),
+        (ARRAY, r"one JSON array.* jq -c '\.\[\]'"),
+        (f"\n  [ {ARRAY[1:]}\n", r"one JSON array.* jq -c '\.\[\]'"),
+        (json.dumps(LONG), r"one JSON array.* jq -c '\.\[\]'"),
+        (json.dumps({"products": LONG}), r"one JSON object.* jq -c '\.products\[\]'"),
+        (f'{{"products": [\n{ARRAY[1:]}}}', r"one JSON object.* jq -c '\.products\[\]'"),
+        (json.dumps(OBJECTS[0], indent=1), r"over several lines.* jq -c \. FILE"),
+        (json.dumps({"products": OBJECTS}), r"no column for the id\..* jq -c '\.products\[\]'"),
+        (
+            json.dumps({"total": 2, "tags": ["x"], "data": {"the items": OBJECTS}}),
+            r"""no column for the id\..* jq -c '\.data\."the items"\[\]'""",
+        ),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_json_that_is_not_one_object_a_line_is_a_clear_error(
+    tmp_path: Path, content: str, message: str
+) -> None:
     path = tmp_path / "shop.json"
-    path.write_text('[\n{"id": "a", "title": "Mug"}\n]\n', "utf-8")
-    with pytest.raises(CatalogError, match="jq -c"):
+    path.write_text(content, "utf-8")
+    with pytest.raises(CatalogError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize("first", ["[]", '["id", "title"]', '{"id": ', '{"variants": [{"id": 1}'])
+def test_a_first_line_that_is_no_object_is_a_bad_row_like_another(
+    tmp_path: Path, first: str
+) -> None:
+    path = tmp_path / "shop.jsonl"
+    path.write_text(f'{first}\n{{"id": "a", "title": "Mug", "parts": [{{"name": "lid"}}]}}\n')
+    outcome = read(path)
+    assert outcome.ids == ["a"]
+    assert [(entry["row"], entry["reason"]) for entry in outcome.rejects] == [(1, "malformed JSON")]
+
+
+def test_objects_in_every_product_are_not_taken_for_the_catalog(tmp_path: Path) -> None:
+    path = tmp_path / "shop.jsonl"
+    path.write_text('{"code": "a", "title": "Mug", "parts": [{"name": "lid"}]}\n' * 2)
+    with pytest.raises(CatalogError, match="Name it with --map id=code"):
         read(path)
