@@ -33,8 +33,8 @@ _OUT_OF_STOCK = frozenset(
     {"false", "f", "no", "n", "0", "0.0", "outofstock", "unavailable", "notavailable", "soldout"}
     | {"discontinued", "preorder", "backorder"}
 )
-_GOES = frozenset({"true", "yes", "1", "1.0"})
-_STAYS = frozenset({"false", "no", "0", "0.0"})
+_GOES = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+_STAYS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 _ONE_COMMA = re.compile(r"^(\s*[-+]?\d+),(\d+\s*)$")
 # A list as Python or numpy prints it, and pandas writes it to CSV: ['a', "b's"] or ['a' 'b'].
 _PRINTED_ITEM = re.compile(r"""'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)\"""")

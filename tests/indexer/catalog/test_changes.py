@@ -28,13 +28,13 @@ def outcome_of(
     )
 
 
-@pytest.mark.parametrize("said", [True, 1, 1.0, "true", "TRUE", " Yes ", "1"])
+@pytest.mark.parametrize("said", [True, 1, 1.0, "true", "TRUE", " Yes ", "1", "t"])
 def test_a_product_goes_where_deleted_is_true(tmp_path: Path, said: object) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", {"id": "a", "deleted": said})
     assert outcome_of(path) == (["a"], [], [])
 
 
-@pytest.mark.parametrize("said", [False, 0, 0.0, "false", "No", "0", "", None])
+@pytest.mark.parametrize("said", [False, 0, 0.0, "false", "No", "0", "f", "", None])
 def test_a_product_stays_where_deleted_is_false(tmp_path: Path, said: object) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", {"id": "a", "title": "Mug", "deleted": said})
     gone, (stays,), rejected = outcome_of(path)
