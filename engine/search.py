@@ -51,12 +51,7 @@ class SearchEngine:
         self.ranker = CandidateRanker(snapshot, settings)
         keep = settings.cache > 0
         self._matcher = Matcher(snapshot.lexical, snapshot.dense, keep=keep)
-        self._lister = Lister(
-            snapshot.facets,
-            snapshot.id_rank,
-            self.ranker.numbers,
-            snapshot.products.fetch,
-        )
+        self._lister = Lister(snapshot.facets, snapshot.id_rank, snapshot.products.fetch)
         self._cache = AnswerCache(settings.cache)
         self._vectors = QueryVectors(lambda: snapshot.encoder, keep=keep)
         self._finder = CandidateFinder(
