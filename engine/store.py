@@ -53,12 +53,15 @@ class SnapshotStore:
         """Id of the snapshot that is served, None before the first is published.
 
         Raises:
-            SnapshotDamagedError: the pointer file does not hold an id.
+            SnapshotDamagedError: the pointer file does not hold an id, or is missing though
+                snapshots lie there.
         """
         try:
             name = (self.folder / _POINTER).read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            if not self.ids():
+                return None
+            raise self._bad_pointer("it is missing") from error
         except (OSError, UnicodeDecodeError) as error:
             raise self._bad_pointer(str(error)) from error
         if name not in self.ids():
@@ -81,6 +84,7 @@ class SnapshotStore:
 
         Raises:
             SnapshotNotFoundError: nothing was published yet.
+            SnapshotDamagedError: as `current_id`.
         """
         name = self.current_id()
         if name is None:
@@ -263,7 +267,11 @@ class SnapshotStore:
         return list(damages(folder, manifest, every_byte=True))
 
     def prune(self, keep: int) -> list[str]:
-        """Delete all but the current and the newest `keep` snapshots; returns the ids deleted."""
+        """Delete all but the current and the newest `keep` snapshots; returns the ids deleted.
+
+        Raises:
+            SnapshotDamagedError: nothing says which is the current one; nothing is deleted then.
+        """
         current = self.current_id()
         ids = self.ids()
         doomed = [name for name in ids[: max(0, len(ids) - keep)] if name != current]
