@@ -18,7 +18,7 @@ from engine.errors import FilterError
 from engine.listing import TELLING, Lister, View
 from engine.normal import comparable
 from engine.retrieval.facet_builder import category_terms
-from engine.retrieval.filters import parse_filters
+from engine.retrieval.filters import filter_from_json, parse_filters
 from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher, Matches
 from engine.search import SearchEngine
 from engine.settings import load_settings
@@ -27,6 +27,7 @@ from engine.types import (
     AnyOf,
     Between,
     Facet,
+    FacetValue,
     Filter,
     Not,
     Or,
@@ -197,7 +198,7 @@ def check_facets(result: SearchResult, everything: list[Product], view: View) ->
                 assert one.count == held[comparable(one.value)], (facet.field, one)
         ranges = [one for one in facet.values if one.low is not None]
         for one in ranges:
-            between = Between(facet.field, one.low, one.high)
+            between = choosing(facet.field, one)
             inside = {key_of(product, view) for product in everything if passes(between, product)}
             assert one.count == len(inside)
         counts = [one.count for one in facet.values if one.value is not None]
@@ -258,20 +259,23 @@ def test_prices_of_any_size_are_sorted(tmp_path: Path) -> None:
     assert np.isfinite(facets_of(tmp_path / "read", products).numbers("price")).sum() == 5
 
 
-def choosing(field: str, value: str | None, low: float | None, high: float | None) -> Filter:
-    return Between(field, low, high) if value is None else AnyOf(field, (value,))
+def choosing(field: str, one: FacetValue) -> Filter:
+    if one.value is not None:
+        return AnyOf(field, (one.value,))
+    return filter_from_json({field: {"gte": one.low, "lte": one.high}})
 
 
 @pytest.mark.parametrize("collapse", [False, True])
 @pytest.mark.parametrize("text", QUERIES[:6])
 def test_a_count_is_what_choosing_it_returns(shop: Shop, text: str, collapse: bool) -> None:
-    view = View(collapse=collapse, facets=FIELDS)
+    fields = (*FIELDS, "created_at")
+    view = View(collapse=collapse, facets=fields)
     result = shop.engine.search(text, view=view)
     facets: dict[str, Facet] = {facet.field: facet for facet in result.facets}
-    assert list(facets) == list(FIELDS)
+    assert list(facets) == list(fields)
     for facet in result.facets:
         for one in facet.values[:4]:
-            chosen = choosing(facet.field, one.value, one.low, one.high)
+            chosen = choosing(facet.field, one)
             assert shop.engine.search(text, filters=chosen, view=view).total == one.count
 
 
