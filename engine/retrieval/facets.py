@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -17,7 +19,6 @@ from engine.errors import FilterError
 from engine.normal import comparable
 from engine.retrieval.facet_columns import (
     ATTRIBUTE_PREFIX,
-    EXACT_FLOAT,
     MAX_TERM_CHARS,
     OFFERS,
     TEXTS,
@@ -48,6 +49,7 @@ FIELDS = (
 _FLAGS = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
 """Ways to say true and false, where the field holds no such text of its own."""
 
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _MOST = float(np.finfo(np.float32).max)
 _NO_ROWS = np.empty(0, dtype=np.int32)
 _KEPT_BYTES, _MOST_KEPT = 64_000_000, 64  # of masks, a byte a product; filters may be long too
@@ -130,7 +132,7 @@ class Facets:
         place = self._fields.get(column)
         if place is None or place.start == place.stop:
             return rows if len(rows) else self._postings(column, _FLAGS.get(text, text))
-        number = _number(text)
+        number = _number(text, nearest=not place.terms)
         if number is not None:
             return np.concatenate([rows, self.within(name, number, number)])
         if not place.terms:
@@ -317,10 +319,15 @@ def _term(name: str, value: str | bool) -> str:
     return text
 
 
-def _number(text: str) -> float | None:
-    """The number a text spells, or None where a float cannot hold it exactly enough to compare."""
+def _number(text: str, *, nearest: bool) -> float | None:
+    """The number a text spells, or None where it spells none that is finite.
+
+    None as well of a whole number that no float holds, unless the `nearest` one will do: where a
+    field holds texts, such numbers are among them.
+    """
     try:
         number = float(text)
-    except ValueError:
+        exact = nearest or not _WHOLE.fullmatch(text) or int(text) == int(number)
+    except (ValueError, OverflowError):
         return None
-    return number if abs(number) <= EXACT_FLOAT else None
+    return number if exact and math.isfinite(number) else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import FilterError
 from engine.normal import comparable
 from engine.retrieval.dates import dated, span
+from engine.retrieval.facet_columns import EXACT_FLOAT
 from engine.retrieval.facets import Facets
 from engine.types import And, AnyOf, Between, Filter, Not, Or, RowSet
 
@@ -155,9 +156,11 @@ def _range_clause(name: str, content: Mapping[object, object]) -> Between:
 
 
 def _value(name: str, value: object) -> str | bool:
-    """A text, boolean or number as filters compare it."""
+    """A text, boolean or number as filters compare it: a whole number as texts write it."""
     if isinstance(value, str | bool):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT:
+        return str(int(value))
     if isinstance(value, int | float) and math.isfinite(value):
         return repr(value)
     raise FilterError(f"{name}: {value!r} is not a text, number, boolean or list of them")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.errors import FilterError, SnapshotDamagedError
 from engine.retrieval.facets import Facets
 from engine.retrieval.filters import allowed_rows, filter_from_json, parse_filters
-from engine.types import And, AnyOf, Between, Filter, Not, Or, Product
+from engine.types import And, AnyOf, AttributeValue, Between, Filter, Not, Or, Product
 from tests.parts import facets_of
 
 PRODUCTS = [
@@ -115,6 +115,8 @@ def test_json(facets: Facets, value: object, rows: list[int]) -> None:
         ("brnad=Nike", "brand"),
         ("brand<=5", "no numbers"),
         ("price=cheap", "holds numbers"),
+        ("price=1e999", "holds numbers"),
+        ("price=nan", "holds numbers"),
         ("note=" + "x" * 500, "note"),
         ("brand=\udcff", "Unicode"),
     ],
@@ -164,6 +166,41 @@ def test_rows_asked_about_have_what_filters_allow(
 
 def test_neighbours_of_a_large_number_are_other_numbers(facets: Facets) -> None:
     assert facets.holding("code", "9007199254740992").tolist() == []
+
+
+MIXED: tuple[AttributeValue, ...] = (1, "1", True, "1.5", 2**53 + 1, float(2**53), 1e40, 10**40)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        (1, [0, 1]),
+        (1.0, [0, 1]),
+        (True, [2]),
+        (1.5, [3]),
+        (-0.0, []),
+        (2**53, [5]),
+        (float(2**53), [5]),
+        (2**53 + 1, [4]),
+        (1e40, [6]),
+        (10**40, [7]),
+    ],
+)
+def test_numbers_are_found_beside_texts(
+    tmp_path: Path, wanted: AttributeValue, rows: list[int]
+) -> None:
+    products = [Product(str(row), "a", attributes={"x": one}) for row, one in enumerate(MIXED)]
+    facets = facets_of(tmp_path, products)
+    assert allowed_rows(filter_from_json({"x": wanted}), facets).rows.tolist() == rows
+
+
+@pytest.mark.parametrize("written", [1e40, 10**40, "1e40", "1" + "0" * 40, "10000e36"])
+def test_a_number_of_any_size_is_compared_where_all_are_numbers(
+    tmp_path: Path, written: float | str
+) -> None:
+    facets = facets_of(tmp_path, [Product("0", "a", price=1e40), Product("1", "b", price=9e39)])
+    assert allowed_rows(filter_from_json({"price": written}), facets).rows.tolist() == [0]
+    assert allowed_rows(parse_filters([f"price={written}"]), facets).rows.tolist() == [0]
 
 
 def test_folder_without_columns_is_refused(tmp_path: Path) -> None:
