@@ -29,6 +29,8 @@ MAX_DEPTH = 32
 """How deep "and", "or" and "not" may nest."""
 
 _GRAMMAR = "Write field=value, field!=value, field<=9, field>=9 or field=1..9"
+_JSON_RANGE = 'Write {"gte": 10, "lte": 50} or one of them: both bounds are included'
+_JSON_NAMES = "A field whose name holds =, <, > or ! is filtered by in JSON: docs/api.md"
 _DATES = "Write a date as 2026, 2026-11, 2026-11-24 or 2026-11-24T09:30+01:00"
 
 
@@ -45,7 +47,9 @@ def parse_filters(expressions: Sequence[str]) -> Filter:
     for expression in expressions:
         match = _EXPRESSION.fullmatch(expression)
         if match is None or not match["value"]:
-            raise FilterError(f"cannot read the filter {expression!r}. {_GRAMMAR}")
+            signs = match is None and not set(expression).isdisjoint("=<>!")
+            cure = f"{_GRAMMAR}. {_JSON_NAMES}" if signs else _GRAMMAR
+            raise FilterError(f"cannot read the filter {expression!r}. {cure}")
         name, operator, value = match["field"], match["operator"], match["value"]
         if operator == "!=":
             clauses.append(Not(_one(name, value)))
@@ -151,7 +155,8 @@ def _range_clause(name: str, content: Mapping[object, object]) -> Between:
     """`{"gte": 10, "lte": 50}`, either side optional."""
     unknown = set(content) - {"gte", "lte"}
     if unknown or not content:
-        raise FilterError(f"{name}: a range takes gte and lte, not {sorted(map(str, unknown))}")
+        found = ", ".join(sorted(map(str, unknown))) or "nothing"
+        raise FilterError(f"{name}: a range takes gte and lte, not {found}. {_JSON_RANGE}")
     return _between(name, content.get("gte"), content.get("lte"))
 
 

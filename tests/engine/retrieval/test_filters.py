@@ -119,6 +119,7 @@ def test_json(facets: Facets, value: object, rows: list[int]) -> None:
         ("price=nan", "holds numbers"),
         ("note=" + "x" * 500, "note"),
         ("brand=\udcff", "Unicode"),
+        ("weird > name=a", r"! is filtered by in JSON: docs/api\.md"),
     ],
 )
 def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: str) -> None:
@@ -138,6 +139,19 @@ def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: s
 def test_json_that_is_no_filter_raises(facets: Facets, value: object) -> None:
     with pytest.raises(FilterError):
         allowed_rows(filter_from_json(value), facets)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [({"gt": 3}, "gt"), ({"gte": 1, "lt": 3}, "lt"), ({}, "nothing")]
+)
+def test_a_range_of_other_bounds_names_the_cure(content: object, found: str) -> None:
+    with pytest.raises(FilterError, match=rf'price.* not {found}\. Write {{"gte": 10, "lte": 50}}'):
+        filter_from_json({"price": content})
+
+
+def test_a_name_that_no_expression_can_hold_is_filtered_by_in_json(tmp_path: Path) -> None:
+    facets = facets_of(tmp_path, [Product("0", "a", attributes={"weird > name": "A"})])
+    assert allowed_rows(filter_from_json({"weird > name": "a"}), facets).rows.tolist() == [0]
 
 
 def test_a_value_given_twice_counts_once(facets: Facets) -> None:
