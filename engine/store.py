@@ -248,13 +248,19 @@ class SnapshotStore:
         By number alone, rolling back twice around a bad snapshot would serve the bad one.
         """
         current = self.current().name
-        earlier = [name for name in self.ids() if name < current]
+        ids = self.ids()
+        earlier = [name for name in ids if name < current]
         with contextlib.suppress(SnapshotDamagedError):
             parent = self.manifest(current).parent
             if parent in earlier:
                 return str(parent)
         if not earlier:
-            raise SnapshotNotFoundError(f"{self.folder} has no snapshot before {current}")
+            cure = (
+                f"Serve a later one: daogou snapshots rollback {ids[-1]} --store {self.folder}"
+                if ids[-1] > current
+                else f"Make another: daogou index CATALOG --store {self.folder}"
+            )
+            raise SnapshotNotFoundError(f"{self.folder} has no snapshot before {current}. {cure}")
         return earlier[-1]
 
     def verify(self, snapshot_id: str | None = None) -> list[str]:

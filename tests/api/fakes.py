@@ -288,5 +288,5 @@ class FakeEngine:
     def product(self, product_id: str) -> Product:
         (row,) = self._products.rows_of([product_id])
         if row is None:
-            raise ProductNotFoundError(f"no product has the id {product_id!r}")
+            raise ProductNotFoundError(f"no product has the id {product_id!r}. Search for it")
         return self._products.fetch([row])[0]
