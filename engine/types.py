@@ -304,7 +304,7 @@ class Facet:
 
     field: str
     values: tuple[FacetValue, ...]
-    """Those of most results first, ranges in ascending order."""
+    """Those of most results first, by name where they are as many; ranges in ascending order."""
     more: int = 0
     """Further values that are not listed."""
 

@@ -39,11 +39,11 @@ def count(facets: Facets, name: str, rows: Rows, keys: Keys) -> Facet:
 
 
 def _terms(facets: Facets, column: str, rows: Rows, keys: Keys) -> tuple[list[FacetValue], int]:
-    """The terms of most results, and how many more there are."""
+    """The terms of most results, by name where they are as many, and how many more there are."""
     places, starts = facets.entries(column, rows)
     counted = np.unique(np.stack([starts.astype(np.int64), keys[places]]), axis=1)
     values, counts = np.unique(counted[0], return_counts=True)
-    order = np.lexsort((values, -counts))
+    order = np.lexsort((values, -counts))  # postings begin in the order of their terms' names
     if column == "category":
         order = order[:_MOST_PATHS]
         order = order[_from_the_top(facets, values[order])]
