@@ -169,7 +169,9 @@ def _print_facets(result: SearchResult) -> None:
 
 def _range(one: FacetValue) -> str:
     ends = dict.fromkeys((one.low, one.high))
-    return " to ".join(plain_number(end) for end in ends if end is not None)
+    return " to ".join(
+        end if isinstance(end, str) else plain_number(end) for end in ends if end is not None
+    )
 
 
 def _print_table(result: SearchResult) -> None:

@@ -128,8 +128,8 @@ class SearchParams(BaseModel):
         default=[],
         max_length=MAX_FILTERS,
         description="A condition: `brand=Nike`, `brand!=Nike`, `price<=50`, `price=10..50`, "
-        "`in_stock=true`. Repeat it for more: one field repeated means any of its values, "
-        "different fields must all hold.",
+        "`in_stock=true`, `created_at>=2026-11-24`. Repeat it for more: one field repeated means "
+        "any of its values, different fields must all hold.",
         examples=[["brand=Nike", "price<=50"]],
     )
     stage: AskedStage = None
@@ -169,7 +169,7 @@ class SearchRequest(BaseModel):
     filters: Annotated[dict[str, Any], AfterValidator(checked_filters)] | None = Field(
         default=None,
         description="Conditions by field, all of which hold: a list means any of its values, "
-        "`gte` and `lte` bound a number.",
+        "`gte` and `lte` bound a number, or `created_at` by ISO dates.",
     )
     stage: AskedStage = None
     mode: AskedMode = None
@@ -244,8 +244,12 @@ class FacetValueBody(BaseModel):
     value: str | None = Field(
         default=None, description="As the catalog writes it; null of a range."
     )
-    low: float | None = Field(default=None, description="Of a range; both bounds belong to it.")
-    high: float | None = None
+    low: float | str | None = Field(
+        default=None,
+        description="Of a range; both bounds belong to it. Of dates the first day, as filters "
+        "take it.",
+    )
+    high: float | str | None = None
 
 
 class FacetBody(BaseModel):

@@ -20,12 +20,13 @@ TELLING = "*"
 _READ = 100  # of the best products, to choose the fields by
 
 _COLUMNS = {
-    Sort.PRICE: ("price", 1.0),
-    Sort.PRICE_DOWN: ("price", -1.0),
-    Sort.RATING: ("rating", -1.0),
-    Sort.NEWEST: ("created_at", -1.0),
+    Sort.PRICE: ("price", 1),
+    Sort.PRICE_DOWN: ("price", -1),
+    Sort.RATING: ("rating", -1),
+    Sort.NEWEST: ("created_at", -1),
 }
 """By order the numeric field, and what it is multiplied by to ascend."""
+_LAST = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,6 @@ class Lister:
         self,
         facets: Facets,
         id_rank: NDArray[np.int32],
-        numbers: Callable[[str], NDArray[np.float32]],
         fetch: Callable[[Rows], Sequence[Product]],
     ) -> None:
         """Prepare; nothing is read yet.
@@ -71,12 +71,10 @@ class Lister:
         Args:
             facets: of the snapshot.
             id_rank: for each row its product id's place in ascending order, (products,).
-            numbers: a numeric field of every product, NaN where it has none; (products,).
             fetch: products by row.
         """
         self._facets = facets
         self._id_rank = id_rank
-        self._numbers = numbers
         self._fetch = fetch
 
     def list(
@@ -144,8 +142,8 @@ class Lister:
     def _sorted(self, ranking: Ranking, sort: Sort) -> Ranking:
         """By the number of a field, what has none last; as ranked where it is the same."""
         field, sign = _COLUMNS[sort]
-        values = sign * self._numbers(field)[ranking.rows]
-        order = np.argsort(values, kind="stable")  # NaN is put last
+        places = self._facets.places(field)[ranking.rows]
+        order = np.argsort(np.where(places < 0, _LAST, sign * places), kind="stable")
         return Ranking(ranking.rows[order], _descending(len(order)))
 
 

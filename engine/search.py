@@ -51,12 +51,7 @@ class SearchEngine:
         self.ranker = CandidateRanker(snapshot, settings)
         keep = settings.cache > 0
         self._matcher = Matcher(snapshot.lexical, snapshot.dense, keep=keep)
-        self._lister = Lister(
-            snapshot.facets,
-            snapshot.id_rank,
-            self.ranker.numbers,
-            snapshot.products.fetch,
-        )
+        self._lister = Lister(snapshot.facets, snapshot.id_rank, snapshot.products.fetch)
         self._cache = AnswerCache(settings.cache)
         self._vectors = QueryVectors(lambda: snapshot.encoder, keep=keep)
         self._finder = CandidateFinder(
@@ -144,10 +139,16 @@ class SearchEngine:
         Raises:
             ProductNotFoundError: the snapshot has none.
         """
+        return self.snapshot.products.fetch([self._row(product_id)])[0]
+
+    def _row(self, product_id: str) -> int:
         (row,) = self.snapshot.products.rows_of([product_id])
         if row is None:
-            raise ProductNotFoundError(f"no product has the id {product_id!r}")
-        return self.snapshot.products.fetch([row])[0]
+            raise ProductNotFoundError(
+                f"no product has the id {product_id!r}. Ids are compared letter by letter, case "
+                "too: search for it by its words"
+            )
+        return row
 
     def search(
         self,

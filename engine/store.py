@@ -53,12 +53,15 @@ class SnapshotStore:
         """Id of the snapshot that is served, None before the first is published.
 
         Raises:
-            SnapshotDamagedError: the pointer file does not hold an id.
+            SnapshotDamagedError: the pointer file does not hold an id, or is missing though
+                snapshots lie there.
         """
         try:
             name = (self.folder / _POINTER).read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            if not self.ids():
+                return None
+            raise self._bad_pointer("it is missing") from error
         except (OSError, UnicodeDecodeError) as error:
             raise self._bad_pointer(str(error)) from error
         if name not in self.ids():
@@ -81,6 +84,7 @@ class SnapshotStore:
 
         Raises:
             SnapshotNotFoundError: nothing was published yet.
+            SnapshotDamagedError: as `current_id`.
         """
         name = self.current_id()
         if name is None:
@@ -244,13 +248,19 @@ class SnapshotStore:
         By number alone, rolling back twice around a bad snapshot would serve the bad one.
         """
         current = self.current().name
-        earlier = [name for name in self.ids() if name < current]
+        ids = self.ids()
+        earlier = [name for name in ids if name < current]
         with contextlib.suppress(SnapshotDamagedError):
             parent = self.manifest(current).parent
             if parent in earlier:
                 return str(parent)
         if not earlier:
-            raise SnapshotNotFoundError(f"{self.folder} has no snapshot before {current}")
+            cure = (
+                f"Serve a later one: daogou snapshots rollback {ids[-1]} --store {self.folder}"
+                if ids[-1] > current
+                else f"Make another: daogou index CATALOG --store {self.folder}"
+            )
+            raise SnapshotNotFoundError(f"{self.folder} has no snapshot before {current}. {cure}")
         return earlier[-1]
 
     def verify(self, snapshot_id: str | None = None) -> list[str]:
@@ -263,7 +273,11 @@ class SnapshotStore:
         return list(damages(folder, manifest, every_byte=True))
 
     def prune(self, keep: int) -> list[str]:
-        """Delete all but the current and the newest `keep` snapshots; returns the ids deleted."""
+        """Delete all but the current and the newest `keep` snapshots; returns the ids deleted.
+
+        Raises:
+            SnapshotDamagedError: nothing says which is the current one; nothing is deleted then.
+        """
         current = self.current_id()
         ids = self.ids()
         doomed = [name for name in ids[: max(0, len(ids) - keep)] if name != current]

@@ -293,9 +293,9 @@ class FacetValue:
     count: int
     value: str | None = None
     """As the catalog writes it; None of a range."""
-    low: float | None = None
-    high: float | None = None
-    """Of a range; both bounds belong to it."""
+    low: float | str | None = None
+    high: float | str | None = None
+    """Of a range; both bounds belong to it. Days of dates, as filters read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +304,7 @@ class Facet:
 
     field: str
     values: tuple[FacetValue, ...]
-    """Those of most results first, ranges in ascending order."""
+    """Those of most results first, by name where they are as many; ranges in ascending order."""
     more: int = 0
     """Further values that are not listed."""
 

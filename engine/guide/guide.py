@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from engine.errors import ProductNotFoundError, QueryError
+from engine.errors import QueryError
 from engine.guide.consult import MOST_PRODUCTS, Consultant, Consultation, compare
 from engine.guide.explain import MOST_EXPLAINED, Explainer, Explanation
 from engine.guide.history import Event
@@ -316,12 +316,6 @@ class ShoppingGuide(SearchEngine):
 
     def _allowed(self, filters: Filter | None) -> RowSet | None:
         return None if filters is None else allowed_rows(filters, self.snapshot.facets)
-
-    def _row(self, product_id: str) -> int:
-        (row,) = self.snapshot.products.rows_of([product_id])
-        if row is None:
-            raise ProductNotFoundError(f"no product has the id {product_id!r}")
-        return row
 
     def _read(self, turn: str, part: str) -> str:
         """What was said, cleaned."""

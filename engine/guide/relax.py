@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from engine.numbers import number_range
+from engine.retrieval.dates import date_range, dated
 from engine.types import And, AnyOf, Between, Filter, Not, Or
 
 _MOST_CLAUSES = 8  # of a filter that are tried
@@ -79,7 +80,7 @@ def wording(condition: Filter) -> str:
         case AnyOf(name, values):
             said = " or ".join(f"{name}={_said(value)}" for value in values)
         case Between(name, low, high):
-            said = f"{name}={number_range(low, high)}"
+            said = f"{name}={(date_range if dated(name) else number_range)(low, high)}"
         case Not(AnyOf(name, values)):
             said = " and ".join(f"{name}!={_said(value)}" for value in values)
         case Not(clause):

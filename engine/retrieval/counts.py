@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.retrieval.dates import DAY, dated, day_of
 from engine.retrieval.facets import Facets
 from engine.types import Facet, FacetValue, Rows
 
@@ -38,11 +39,11 @@ def count(facets: Facets, name: str, rows: Rows, keys: Keys) -> Facet:
 
 
 def _terms(facets: Facets, column: str, rows: Rows, keys: Keys) -> tuple[list[FacetValue], int]:
-    """The terms of most results, and how many more there are."""
+    """The terms of most results, by name where they are as many, and how many more there are."""
     places, starts = facets.entries(column, rows)
     counted = np.unique(np.stack([starts.astype(np.int64), keys[places]]), axis=1)
     values, counts = np.unique(counted[0], return_counts=True)
-    order = np.lexsort((values, -counts))
+    order = np.lexsort((values, -counts))  # postings begin in the order of their terms' names
     if column == "category":
         order = order[:_MOST_PATHS]
         order = order[_from_the_top(facets, values[order])]
@@ -71,10 +72,16 @@ def _from_the_top(facets: Facets, starts: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _ranges(facets: Facets, column: str, rows: Rows, keys: Keys) -> list[FacetValue]:
-    """Ranges of the field's numbers that hold about as many results each, ascending."""
+    """Ranges of the field's numbers that hold about as many results each, ascending.
+
+    Dates are parted by days, both of which belong to a range whole.
+    """
     numbers, places = facets.numbers_of(column, rows)
     if not len(numbers):
         return []
+    if dated(column):
+        numbers = np.floor(numbers / DAY) * DAY
+    bound = day_of if dated(column) else float
     owners = keys[places]
     distinct, first = np.unique(numbers, return_index=True)
     if len(distinct) > SINGLE:  # equal numbers stay together
@@ -86,8 +93,8 @@ def _ranges(facets: Facets, column: str, rows: Rows, keys: Keys) -> list[FacetVa
     return [
         FacetValue(
             len(np.unique(owners[start:stop])),
-            low=float(numbers[start]),
-            high=float(numbers[stop - 1]),
+            low=bound(numbers[start]),
+            high=bound(numbers[stop - 1]),
         )
         for start, stop in zip(first.tolist(), stops.tolist(), strict=True)
     ]

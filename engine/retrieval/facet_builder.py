@@ -137,11 +137,11 @@ class _Column:
         self.number_rows.frombytes(numbers[0].tobytes())
         self.numbers.frombytes(numbers[1].tobytes())
 
-    def in_row_order(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Rows and codes of the entries, by row."""
+    def in_row_order(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Rows of the entries, ascending, and what `codes` has for the code of each."""
         rows = np.frombuffer(self.term_rows, np.int32)
         order = np.argsort(rows, kind="stable")
-        return rows[order], np.frombuffer(self.term_codes, np.int32)[order]
+        return rows[order], codes[np.frombuffer(self.term_codes, np.int32)[order]]
 
     def add(self, row: int, value: AttributeValue) -> None:
         match value:
@@ -229,7 +229,11 @@ class FacetBuilder:
             )
 
     def finish(self) -> None:
-        """Write `fields.sqlite` (the directory) and the arrays its slices point into."""
+        """Write `fields.sqlite` (the directory) and the arrays its slices point into.
+
+        Terms lie in the order of their names, whichever product came first: where counts are equal,
+        facets list them so.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         directory = create(self._folder / DIRECTORY, _SCHEMA)
         term_rows: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
@@ -242,10 +246,13 @@ class FacetBuilder:
         term_start = number_start = 0
         fields, terms = list[tuple[object, ...]](), list[tuple[object, ...]]()
         for name, column in sorted(self._columns.items()):
-            rows, codes = column.in_row_order()
-            counts = np.bincount(codes, minlength=len(column.displays))
+            vocabulary = sorted(column.codes.items())
+            places = np.empty(len(vocabulary), np.int32)
+            places[[code for _, code in vocabulary]] = np.arange(len(vocabulary), dtype=np.int32)
+            rows, codes = column.in_row_order(places)
+            counts = np.bincount(codes, minlength=len(vocabulary))
             stops = term_start + np.cumsum(counts)
-            terms += _terms(name, column, stops - counts, stops)
+            terms += _terms(name, column, vocabulary, (stops - counts).tolist(), stops.tolist())
             if len(terms) >= _REMEMBERED:
                 directory.executemany(_INSERT_TERM, terms)
                 terms.clear()
@@ -257,9 +264,9 @@ class FacetBuilder:
             order = np.lexsort((held, values))
             numbers.append(values[order])
             number_rows.append(held[order])
-            by_row, places = number_entries(held[order])
+            by_row, numbered = number_entries(held[order])
             number_entry_rows.append(by_row)
-            number_entry_places.append(places)
+            number_entry_places.append(numbered)
             number_stop, term_stop = number_start + len(order), term_start + len(rows)
             if number_stop > number_start or term_stop > term_start:
                 written = int(np.count_nonzero(counts))
@@ -280,10 +287,21 @@ class FacetBuilder:
 
 
 def _terms(
-    name: str, column: _Column, starts: NDArray[np.int64], stops: NDArray[np.int64]
+    name: str,
+    column: _Column,
+    vocabulary: Sequence[tuple[str, int]],
+    starts: Sequence[int],
+    stops: Sequence[int],
 ) -> Iterator[tuple[object, ...]]:
-    """The column's terms that any product has: where each one's slice begins and ends, by code."""
-    begin, end, displays = starts.tolist(), stops.tolist(), column.displays
-    for term, code in sorted(column.codes.items()):
-        if begin[code] < end[code]:
-            yield name, term, displays[code], begin[code], end[code]
+    """The terms that any product has, and where each one's slice begins and ends.
+
+    Args:
+        name: of the column.
+        column: it.
+        vocabulary: its terms and their codes, by name.
+        starts: where the slice of each begins.
+        stops: where it ends.
+    """
+    for (term, code), start, stop in zip(vocabulary, starts, stops, strict=True):
+        if start < stop:
+            yield name, term, column.displays[code], start, stop

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -17,7 +19,6 @@ from engine.errors import FilterError
 from engine.normal import comparable
 from engine.retrieval.facet_columns import (
     ATTRIBUTE_PREFIX,
-    EXACT_FLOAT,
     MAX_TERM_CHARS,
     OFFERS,
     TEXTS,
@@ -48,6 +49,8 @@ FIELDS = (
 _FLAGS = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
 """Ways to say true and false, where the field holds no such text of its own."""
 
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_MOST = float(np.finfo(np.float32).max)
 _NO_ROWS = np.empty(0, dtype=np.int32)
 _KEPT_BYTES, _MOST_KEPT = 64_000_000, 64  # of masks, a byte a product; filters may be long too
 
@@ -87,6 +90,7 @@ class Facets:
         )
         self._vocabularies: dict[str, tuple[list[str], dict[str, set[int]]]] = {}  # when asked for
         self._laid_out: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}  # likewise
+        self._places: dict[str, NDArray[np.int32]] = {}  # likewise
         self.passing = Passing()
         """Which products pass the filters that were asked for last."""
 
@@ -128,7 +132,7 @@ class Facets:
         place = self._fields.get(column)
         if place is None or place.start == place.stop:
             return rows if len(rows) else self._postings(column, _FLAGS.get(text, text))
-        number = _number(text)
+        number = _number(text, nearest=not place.terms)
         if number is not None:
             return np.concatenate([rows, self.within(name, number, number)])
         if not place.terms:
@@ -263,12 +267,32 @@ class Facets:
         return self._laid_out[column]
 
     def numbers(self, name: str) -> NDArray[np.float32]:
-        """The field's number of every product, NaN where it has none; shape (size,)."""
+        """The field's number of every product, NaN where it has none; shape (size,).
+
+        Rounded, and no larger than a float of 32 bits may be: sort by `places`.
+        """
         column = np.full(self.size, np.nan, dtype=np.float32)
         if place := self._fields.get(name):
             held = slice(place.start, place.stop)
-            column[place.part.number_rows[held]] = place.part.numbers[held]
+            column[place.part.number_rows[held]] = place.part.numbers[held].clip(-_MOST, _MOST)
         return column
+
+    def places(self, name: str) -> NDArray[np.int32]:
+        """Each product's place by the field's number, equal numbers sharing one; shape (size,).
+
+        Ascending from 0, and -1 where a product has no number. Laid out when first asked for and
+        then kept, 4 bytes a product: half of what the numbers would take, and as exact.
+        """
+        if name not in self._places:
+            column = np.full(self.size, -1, dtype=np.int32)
+            if place := self._fields.get(name):
+                held = slice(place.start, place.stop)
+                numbers = place.part.numbers[held]
+                places = np.zeros(len(numbers), dtype=np.int32)
+                np.cumsum(numbers[1:] != numbers[:-1], dtype=np.int32, out=places[1:])
+                column[place.part.number_rows[held]] = places
+            self._places[name] = column
+        return self._places[name]
 
 
 def _found(within: NDArray[np.int32], rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -295,10 +319,15 @@ def _term(name: str, value: str | bool) -> str:
     return text
 
 
-def _number(text: str) -> float | None:
-    """The number a text spells, or None where a float cannot hold it exactly enough to compare."""
+def _number(text: str, *, nearest: bool) -> float | None:
+    """The number a text spells, or None where it spells none that is finite.
+
+    None as well of a whole number that no float holds, unless the `nearest` one will do: where a
+    field holds texts, such numbers are among them.
+    """
     try:
         number = float(text)
-    except ValueError:
+        exact = nearest or not _WHOLE.fullmatch(text) or int(text) == int(number)
+    except (ValueError, OverflowError):
         return None
-    return number if abs(number) <= EXACT_FLOAT else None
+    return number if exact and math.isfinite(number) else None

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from engine.errors import FilterError
 from engine.normal import comparable
+from engine.retrieval.dates import dated, span
+from engine.retrieval.facet_columns import EXACT_FLOAT
 from engine.retrieval.facets import Facets
 from engine.types import And, AnyOf, Between, Filter, Not, Or, RowSet
 
@@ -27,6 +29,9 @@ MAX_DEPTH = 32
 """How deep "and", "or" and "not" may nest."""
 
 _GRAMMAR = "Write field=value, field!=value, field<=9, field>=9 or field=1..9"
+_JSON_RANGE = 'Write {"gte": 10, "lte": 50} or one of them: both bounds are included'
+_JSON_NAMES = "A field whose name holds =, <, > or ! is filtered by in JSON: docs/api.md"
+_DATES = "Write a date as 2026, 2026-11, 2026-11-24 or 2026-11-24T09:30+01:00"
 
 
 def parse_filters(expressions: Sequence[str]) -> Filter:
@@ -42,14 +47,16 @@ def parse_filters(expressions: Sequence[str]) -> Filter:
     for expression in expressions:
         match = _EXPRESSION.fullmatch(expression)
         if match is None or not match["value"]:
-            raise FilterError(f"cannot read the filter {expression!r}. {_GRAMMAR}")
+            signs = match is None and not set(expression).isdisjoint("=<>!")
+            cure = f"{_GRAMMAR}. {_JSON_NAMES}" if signs else _GRAMMAR
+            raise FilterError(f"cannot read the filter {expression!r}. {cure}")
         name, operator, value = match["field"], match["operator"], match["value"]
         if operator == "!=":
-            clauses.append(Not(AnyOf(name, (value,))))
+            clauses.append(Not(_one(name, value)))
         elif operator == "<=":
-            clauses.append(Between(name, high=_bound(name, value)))
+            clauses.append(_between(name, None, value))
         elif operator == ">=":
-            clauses.append(Between(name, low=_bound(name, value)))
+            clauses.append(_between(name, value, None))
         else:
             wanted.setdefault(comparable(name), []).append(_equal(name, value))
     return And((*clauses, *(Or(tuple(any_of)) for any_of in wanted.values())))
@@ -57,17 +64,37 @@ def parse_filters(expressions: Sequence[str]) -> Filter:
 
 def _equal(name: str, value: str) -> Filter:
     """`field=value`, or `field=1..9` with either side left open."""
-    span = _RANGE.fullmatch(value)
-    return _between(name, span["low"], span["high"]) if span else AnyOf(name, (value,))
+    bounds = _RANGE.fullmatch(value)
+    if bounds:
+        return _between(name, bounds["low"], bounds["high"])
+    low, parted, high = value.partition("..")
+    if dated(name) and parted and (low or high):
+        return _between(name, low or None, high or None)
+    return _one(name, value)
+
+
+def _one(name: str, value: object) -> Filter:
+    """A field must hold this value; of dates, any moment of the year, month or day it names."""
+    if dated(name):
+        return Between(name, *_bounds(name, value))
+    return AnyOf(name, (_value(name, value),))
 
 
 def _between(name: str, low: object, high: object) -> Between:
     """The range a field must lie in; None leaves a side open."""
     return Between(
         name,
-        None if low is None else _bound(name, low),
-        None if high is None else _bound(name, high),
+        None if low is None else _bounds(name, low)[0],
+        None if high is None else _bounds(name, high)[1],
     )
+
+
+def _bounds(name: str, value: object) -> tuple[float, float]:
+    """From where to where a bound reaches: one number, or the year, month or day of a date."""
+    if dated(name) and isinstance(value, str | int) and (named := span(str(value))):
+        return named
+    number = _bound(name, value)
+    return number, number
 
 
 def _bound(name: str, value: object) -> float:
@@ -79,7 +106,8 @@ def _bound(name: str, value: object) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise FilterError(f"{name} is compared with {value!r}, which is no number. {_GRAMMAR}")
+    wanted, cure = ("date", _DATES) if dated(name) else ("number", _GRAMMAR)
+    raise FilterError(f"{name} is compared with {value!r}, which is no {wanted}. {cure}")
 
 
 def filter_from_json(value: object) -> Filter:
@@ -115,24 +143,29 @@ def _clause(name: str, content: object, depth: int) -> Filter:
             return Not(_all_of(content, depth + 1))
         case _, Mapping():
             return _range_clause(name, content)
+        case _, list() if dated(name):
+            return Or(tuple(_one(name, item) for item in content))
         case _, list():
             return AnyOf(name, tuple(_value(name, item) for item in content))
         case _:
-            return AnyOf(name, (_value(name, content),))
+            return _one(name, content)
 
 
 def _range_clause(name: str, content: Mapping[object, object]) -> Between:
     """`{"gte": 10, "lte": 50}`, either side optional."""
     unknown = set(content) - {"gte", "lte"}
     if unknown or not content:
-        raise FilterError(f"{name}: a range takes gte and lte, not {sorted(map(str, unknown))}")
+        found = ", ".join(sorted(map(str, unknown))) or "nothing"
+        raise FilterError(f"{name}: a range takes gte and lte, not {found}. {_JSON_RANGE}")
     return _between(name, content.get("gte"), content.get("lte"))
 
 
 def _value(name: str, value: object) -> str | bool:
-    """A text, boolean or number as filters compare it."""
+    """A text, boolean or number as filters compare it: a whole number as texts write it."""
     if isinstance(value, str | bool):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT:
+        return str(int(value))
     if isinstance(value, int | float) and math.isfinite(value):
         return repr(value)
     raise FilterError(f"{name}: {value!r} is not a text, number, boolean or list of them")

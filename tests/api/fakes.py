@@ -48,10 +48,11 @@ PRODUCTS = (
         rating=4.4,
         rating_count=231,
         in_stock=True,
+        created_at="2026-03-04T12:30:00+01:00",
         url="https://shop.example/s-1",
         attributes={"size": ["38", "39"], "weight_g": 212, "vegan": True},
     ),
-    Product("S-2", "Blue running shoes", brand="Puma", price=49.0, currency="EUR"),
+    Product("S-2", "Blue running shoes", brand="Puma", price=49.0, created_at="2026-02"),
     Product("a/b c#?%é🙂", "Odd shelf <script>alert(1)</script>", brand='"><img src=x>'),
     Product("K-1", "Kettle 1.7 l", brand="Öko", category=("Kitchen", "Kettles"), price=30.0),
 )
@@ -200,7 +201,7 @@ class FakeEngine:
         typed = text == "shoos" and read
         result = self.search(
             "shoes" if typed else text, k=k, offset=offset, filters=filters, stage=stage,
-            mode=mode, deadline=deadline,
+            mode=mode, view=view, deadline=deadline,
         )  # fmt: skip
         return Navigated(
             result,
@@ -287,5 +288,5 @@ class FakeEngine:
     def product(self, product_id: str) -> Product:
         (row,) = self._products.rows_of([product_id])
         if row is None:
-            raise ProductNotFoundError(f"no product has the id {product_id!r}")
+            raise ProductNotFoundError(f"no product has the id {product_id!r}. Search for it")
         return self._products.fetch([row])[0]

@@ -120,6 +120,21 @@ def test_filters_narrow_the_answer(client: TestClient) -> None:
     assert found("brand=nike", "brand=puma") == ["Red running shoes", "Blue running shoes"]
     assert found("price=40..60") == ["Blue running shoes"]
     assert found("brand=nike", "price<=10") == []
+    assert found("created_at>=2026-03") == ["Red running shoes"]
+    assert found("created_at<=2026-02-01") == ["Blue running shoes"]
+
+
+def test_days_of_a_facet_are_filters(client: TestClient) -> None:
+    asked = {"query": "shoes", "facets": ["created_at", "price"]}
+    answer = client.post("/v1/search", json=asked).json()
+
+    SearchResponse.model_validate(answer)
+    dates, prices = ([one["low"] for one in facet["values"]] for facet in answer["facets"])
+    assert (dates, prices) == (["2026-02-01", "2026-03-04"], [49.0, 79.5])
+    for day, title in zip(dates, ["Blue running shoes", "Red running shoes"], strict=True):
+        for wanted in ({"gte": day, "lte": day}, day, [day]):
+            body = {"query": "shoes", "filters": {"created_at": wanted}}
+            assert titles(client.post("/v1/search", json=body).json()) == [title]
 
 
 def test_server_timing_names_the_stages(client: TestClient) -> None:

@@ -15,14 +15,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FilterError
-from engine.listing import TELLING, View
+from engine.listing import TELLING, Lister, View
 from engine.normal import comparable
 from engine.retrieval.facet_builder import category_terms
-from engine.retrieval.filters import parse_filters
-from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher
+from engine.retrieval.filters import filter_from_json, parse_filters
+from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher, Matches
 from engine.search import SearchEngine
 from engine.settings import load_settings
-from engine.types import And, AnyOf, Between, Facet, Filter, Not, Or, Product, SearchResult, Sort
+from engine.types import (
+    And,
+    AnyOf,
+    Between,
+    Facet,
+    FacetValue,
+    Filter,
+    Not,
+    Or,
+    Product,
+    Ranking,
+    SearchResult,
+    Sort,
+)
+from tests.parts import facets_of
 
 FIELDS = ("brand", "category", "price", "in_stock", "material", "color")
 QUERIES = (
@@ -184,7 +198,7 @@ def check_facets(result: SearchResult, everything: list[Product], view: View) ->
                 assert one.count == held[comparable(one.value)], (facet.field, one)
         ranges = [one for one in facet.values if one.low is not None]
         for one in ranges:
-            between = Between(facet.field, one.low, one.high)
+            between = choosing(facet.field, one)
             inside = {key_of(product, view) for product in everything if passes(between, product)}
             assert one.count == len(inside)
         counts = [one.count for one in facet.values if one.value is not None]
@@ -205,25 +219,63 @@ def check_order(shown: list[Product], sort: Sort) -> None:
     if sort in numbers:
         found = [numbers[sort](one) for one in shown]
         known = [one for one in found if one is not None]
-        rounded = np.array(known, dtype=np.float32)
-        assert (np.diff(rounded) >= 0).all()
+        assert known == sorted(known)
         assert found == known + [None] * (len(found) - len(known))
 
 
-def choosing(field: str, value: str | None, low: float | None, high: float | None) -> Filter:
-    return Between(field, low, high) if value is None else AnyOf(field, (value,))
+def in_order(folder: Path, products: list[Product], sort: Sort) -> list[str]:
+    """Ids of the products, which match a query equally well, as they are sorted."""
+    rows = np.arange(len(products))
+    lister = Lister(
+        facets_of(folder, products),
+        rows.astype(np.int32),
+        lambda rows: [products[row] for row in rows],
+    )
+    matches = Matches(rows, np.ones(len(rows), dtype=np.float32), complete=True)
+    listing = lister.list(Ranking.empty(), rows[:0], matches, None, View(sort=sort))
+    return [products[row].id for row in listing.ranking.rows]
+
+
+def test_the_newest_is_first_to_the_microsecond(tmp_path: Path) -> None:
+    created = {
+        "noon": "2026-07-01T12:00:00Z",
+        "never": "",
+        "second": "2026-07-01T12:00:01.000001Z",
+        "last": "2026-07-01T12:00:01.000002Z",
+        "same": "2026-07-01T14:00:00+02:00",
+    }
+    products = [Product(name, "Mug", created_at=date) for name, date in created.items()]
+    found = in_order(tmp_path, products, Sort.NEWEST)
+    assert found == ["last", "second", "noon", "same", "never"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_prices_of_any_size_are_sorted(tmp_path: Path) -> None:
+    prices = (16_777_217.0, 1e40, None, 16_777_216.0, 0.1, 9e39)
+    products = [Product(str(price), "Ring", price=price) for price in prices]
+    known = [str(price) for price in sorted(price for price in prices if price is not None)]
+    assert in_order(tmp_path / "up", products, Sort.PRICE) == [*known, "None"]
+    assert in_order(tmp_path / "down", products, Sort.PRICE_DOWN) == [*known[::-1], "None"]
+    assert np.isfinite(facets_of(tmp_path / "read", products).numbers("price")).sum() == 5
+
+
+def choosing(field: str, one: FacetValue) -> Filter:
+    if one.value is not None:
+        return AnyOf(field, (one.value,))
+    return filter_from_json({field: {"gte": one.low, "lte": one.high}})
 
 
 @pytest.mark.parametrize("collapse", [False, True])
 @pytest.mark.parametrize("text", QUERIES[:6])
 def test_a_count_is_what_choosing_it_returns(shop: Shop, text: str, collapse: bool) -> None:
-    view = View(collapse=collapse, facets=FIELDS)
+    fields = (*FIELDS, "created_at")
+    view = View(collapse=collapse, facets=fields)
     result = shop.engine.search(text, view=view)
     facets: dict[str, Facet] = {facet.field: facet for facet in result.facets}
-    assert list(facets) == list(FIELDS)
+    assert list(facets) == list(fields)
     for facet in result.facets:
         for one in facet.values[:4]:
-            chosen = choosing(facet.field, one.value, one.low, one.high)
+            chosen = choosing(facet.field, one)
             assert shop.engine.search(text, filters=chosen, view=view).total == one.count
 
 

@@ -271,7 +271,7 @@ def test_unknown_filter_field(engine: SearchEngine) -> None:
 
 def test_products_by_id(engine: SearchEngine) -> None:
     assert engine.product("k1") == PRODUCTS[0]
-    with pytest.raises(ProductNotFoundError, match="nope"):
+    with pytest.raises(ProductNotFoundError, match=r"'nope'\. .* search for it"):
         engine.product("nope")
 
 

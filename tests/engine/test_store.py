@@ -77,10 +77,13 @@ def test_unchanged_files_are_shared_with_the_parent(store: SnapshotStore) -> Non
 
 
 def test_rollback_moves_the_pointer_and_publishing_goes_on(store: SnapshotStore) -> None:
-    first, second = publish(store, a="1"), publish(store, a="2")
+    first = publish(store, a="1")
+    with pytest.raises(SnapshotNotFoundError, match=f"before {first}.*daogou index CATALOG"):
+        store.rollback()
+    second = publish(store, a="2")
     assert store.rollback() == first
     assert (store.current() / "a").read_text() == "1"
-    with pytest.raises(SnapshotNotFoundError, match="before"):
+    with pytest.raises(SnapshotNotFoundError, match=f"before {first}.*rollback {second}"):
         store.rollback()
     third = publish(store, a="3")
     assert store.ids() == [first, second, third]
@@ -183,6 +186,38 @@ def test_a_broken_pointer_names_the_cure(store: SnapshotStore, content: str) -> 
         store.current()
     assert store.rollback(published) == published
     assert store.current_id() == published
+
+
+def test_a_missing_pointer_is_no_empty_store(store: SnapshotStore) -> None:
+    ids = [publish(store, a=str(n)) for n in range(3)]
+    pointer = store.folder / "CURRENT"
+    pointer.unlink()
+    for asked in (store.current, store.current_id, store.rollback, store.verify):
+        with pytest.raises(SnapshotDamagedError, match=f"it is missing.*rollback {ids[-1]}"):
+            asked()
+    with pytest.raises(SnapshotDamagedError, match="rollback"):
+        store.prune(keep=1)
+    assert store.ids() == ids
+    assert store.rollback(ids[1]) == ids[1] == store.current_id()
+    pointer.unlink()
+    assert publish(store, a="3") == store.current_id()
+
+
+def test_a_first_run_killed_before_the_pointer_was_written_can_be_repeated(
+    store: SnapshotStore,
+) -> None:
+    with store.writing():
+        store.stage()  # killed while it was made: no snapshot yet
+    with pytest.raises(SnapshotNotFoundError, match="daogou index CATALOG"):
+        store.current()
+    first = publish(store, a="1")
+    (store.folder / "CURRENT").unlink()
+    with pytest.raises(SnapshotDamagedError, match=f"rollback {first}"):
+        store.current()
+    second = publish(store, a="2")
+    assert store.ids() == [first, second]
+    assert store.current_id() == second
+    assert store.manifest(second).parent is None
 
 
 def test_every_flipped_bit_is_found(store: SnapshotStore) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.retrieval.facet_builder import moment
+from engine.retrieval.counts import MOST_VALUES, count
+from engine.retrieval.facet_builder import FacetBuilder, moment, text_values
+from engine.retrieval.facet_columns import OFFERS, TEXTS
+from engine.retrieval.facets import Facets
 from engine.types import Product
 from tests.parts import facets_of
 
@@ -58,7 +61,30 @@ def test_filters_and_sorting_read_the_same_and_pass_over_what_is_no_date(tmp_pat
     facets = facets_of(
         tmp_path, [Product(str(row), "Mug", created_at=date) for row, date in enumerate(written)]
     )
-    assert np.argsort(-facets.numbers("created_at"), kind="stable")[:3].tolist() == [4, 2, 0]
+    assert facets.places("created_at").tolist() == [0, -1, 1, -1, 2]
     bound = datetime(2026, 1, 1, 1, tzinfo=UTC).timestamp()
     assert facets.within("created_at", None, bound).tolist() == [0, 2]
     assert facets.within("created_at", bound + 1, None).tolist() == [4]
+
+
+def test_values_as_frequent_are_counted_by_name_however_the_catalog_grew(tmp_path: Path) -> None:
+    brands = [f"Brand {number:02d}" for number in range(2 * MOST_VALUES)]
+    made = [Product(brand, "Mug", brand=brand, category=("Mugs", brand)) for brand in brands]
+    backwards = made[::-1]
+    grown = FacetBuilder(tmp_path / "grown" / TEXTS)
+    facets_of(tmp_path / "before", backwards[:-5])
+    grown.take(tmp_path / "before" / TEXTS, np.arange(len(made) - 5, dtype=np.int32))
+    for row, product in enumerate(backwards[-5:], start=len(made) - 5):
+        grown.add(row, text_values(product))
+    grown.finish()
+    FacetBuilder(tmp_path / "grown" / OFFERS).finish()
+    rows = np.arange(len(made))
+    for facets in (
+        facets_of(tmp_path / "forwards", made),
+        facets_of(tmp_path / "backwards", backwards),
+        Facets(tmp_path / "grown", len(made)),
+    ):
+        found = count(facets, "brand", rows, rows)
+        assert [one.value for one in found.values] == brands[:MOST_VALUES]
+        shelves = [one.value for one in count(facets, "category", rows, rows).values]
+        assert shelves == ["Mugs", *(f"Mugs > {one}" for one in brands[: MOST_VALUES - 1])]

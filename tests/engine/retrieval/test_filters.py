@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.errors import FilterError, SnapshotDamagedError
 from engine.retrieval.facets import Facets
 from engine.retrieval.filters import allowed_rows, filter_from_json, parse_filters
-from engine.types import And, AnyOf, Between, Filter, Not, Or, Product
+from engine.types import And, AnyOf, AttributeValue, Between, Filter, Not, Or, Product
 from tests.parts import facets_of
 
 PRODUCTS = [
@@ -115,8 +115,11 @@ def test_json(facets: Facets, value: object, rows: list[int]) -> None:
         ("brnad=Nike", "brand"),
         ("brand<=5", "no numbers"),
         ("price=cheap", "holds numbers"),
+        ("price=1e999", "holds numbers"),
+        ("price=nan", "holds numbers"),
         ("note=" + "x" * 500, "note"),
         ("brand=\udcff", "Unicode"),
+        ("weird > name=a", r"! is filtered by in JSON: docs/api\.md"),
     ],
 )
 def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: str) -> None:
@@ -136,6 +139,19 @@ def test_what_cannot_be_filtered_raises(facets: Facets, expression: str, said: s
 def test_json_that_is_no_filter_raises(facets: Facets, value: object) -> None:
     with pytest.raises(FilterError):
         allowed_rows(filter_from_json(value), facets)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [({"gt": 3}, "gt"), ({"gte": 1, "lt": 3}, "lt"), ({}, "nothing")]
+)
+def test_a_range_of_other_bounds_names_the_cure(content: object, found: str) -> None:
+    with pytest.raises(FilterError, match=rf'price.* not {found}\. Write {{"gte": 10, "lte": 50}}'):
+        filter_from_json({"price": content})
+
+
+def test_a_name_that_no_expression_can_hold_is_filtered_by_in_json(tmp_path: Path) -> None:
+    facets = facets_of(tmp_path, [Product("0", "a", attributes={"weird > name": "A"})])
+    assert allowed_rows(filter_from_json({"weird > name": "a"}), facets).rows.tolist() == [0]
 
 
 def test_a_value_given_twice_counts_once(facets: Facets) -> None:
@@ -164,6 +180,41 @@ def test_rows_asked_about_have_what_filters_allow(
 
 def test_neighbours_of_a_large_number_are_other_numbers(facets: Facets) -> None:
     assert facets.holding("code", "9007199254740992").tolist() == []
+
+
+MIXED: tuple[AttributeValue, ...] = (1, "1", True, "1.5", 2**53 + 1, float(2**53), 1e40, 10**40)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        (1, [0, 1]),
+        (1.0, [0, 1]),
+        (True, [2]),
+        (1.5, [3]),
+        (-0.0, []),
+        (2**53, [5]),
+        (float(2**53), [5]),
+        (2**53 + 1, [4]),
+        (1e40, [6]),
+        (10**40, [7]),
+    ],
+)
+def test_numbers_are_found_beside_texts(
+    tmp_path: Path, wanted: AttributeValue, rows: list[int]
+) -> None:
+    products = [Product(str(row), "a", attributes={"x": one}) for row, one in enumerate(MIXED)]
+    facets = facets_of(tmp_path, products)
+    assert allowed_rows(filter_from_json({"x": wanted}), facets).rows.tolist() == rows
+
+
+@pytest.mark.parametrize("written", [1e40, 10**40, "1e40", "1" + "0" * 40, "10000e36"])
+def test_a_number_of_any_size_is_compared_where_all_are_numbers(
+    tmp_path: Path, written: float | str
+) -> None:
+    facets = facets_of(tmp_path, [Product("0", "a", price=1e40), Product("1", "b", price=9e39)])
+    assert allowed_rows(filter_from_json({"price": written}), facets).rows.tolist() == [0]
+    assert allowed_rows(parse_filters([f"price={written}"]), facets).rows.tolist() == [0]
 
 
 def test_folder_without_columns_is_refused(tmp_path: Path) -> None:
