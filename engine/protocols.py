@@ -146,7 +146,8 @@ class DenseRetriever(Protocol):
     ) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines.
 
-        With `then_above`, `above` is asked next of the same single query: both are read at once.
+        Under a filter they are fewer only where it allows no more. With `then_above`, `above` is
+        asked next of the same single query: both are read at once.
         """
 
     def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
