@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
 from engine.retrieval.dense import StoredVectors, make_selector, score_exactly, use_threads
-from engine.types import Ranking, Rows, RowSet, Scores, Vectors
+from engine.types import Above, Ranking, Rows, RowSet, Scores, Vectors
 
 FOLDER = "dense"
 INDEX_FILE, INFO_FILE = "index.faiss", "dense.json"
@@ -179,8 +179,8 @@ class IvfIndex:
             for vector, rows in zip(vectors, found, strict=True)
         ]
 
-    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
-        """Of the 1,000 nearest products those whose cosine is at least `least`.
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Above:
+        """Of the 1,000 nearest products in the lists read those whose cosine is at least `least`.
 
         Only those of the nearest are exact; the others', which decide little, are read off the
         codes: each stored vector lies in a page of its own.
@@ -189,7 +189,11 @@ class IvfIndex:
         known = self._read(vector, min(exact, count), read=count)
         scores = np.concatenate([known.scores[:exact], known.estimates[exact:]])[:count]
         ranking = Ranking.sort(known.rows[:count], scores, self._id_rank)
-        return ranking.top(int((ranking.scores >= least).sum()))
+        near = int((ranking.scores >= least).sum())
+        whole = self.info.probes >= self.info.lists and (
+            near < count or count >= len(self._vectors)
+        )
+        return Above(ranking.top(near), whole)
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),)."""

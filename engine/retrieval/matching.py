@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from engine.arrays import union
 from engine.protocols import DenseRetriever, LexicalRetriever
-from engine.types import Ranking, Rows, Scores
+from engine.types import Above, Ranking, Rows, Scores
 
 MOST = 10_000
-"""Products that are counted exactly; of more it is said that there are at least so many."""
+"""Products that are counted; of more it is said that there are at least so many."""
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
@@ -35,7 +35,7 @@ class Matches(NamedTuple):
     scores: Scores
     """How well: keyword score and cosine as shares of their best, added; (n,)."""
     complete: bool
-    """False where there are more."""
+    """False where there are more, or may be: an approximate index sees a part of what is near."""
 
 
 class Matcher:
@@ -92,14 +92,18 @@ class Matcher:
             (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
-        meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest
+        meant, complete = (
+            self._dense.above(vector, COSINE_SHARE * level, MOST + 1)
+            if level > 0
+            else Above(nearest, complete=True)
+        )
         rows = union(said.rows, meant.rows)
         scores = np.zeros(len(rows), dtype=np.float32)
         scores[np.searchsorted(rows, said.rows)] += said.scores / best
         if level > 0:
             scores[np.searchsorted(rows, meant.rows)] += meant.scores / np.float32(level)
-        complete = len(rows) <= MOST
-        if not complete:
+        if len(rows) > MOST:
+            complete = False
             kept = np.sort(np.argsort(-scores, kind="stable")[:MOST])
             rows, scores = rows[kept], scores[kept]
         return Matches(rows, scores, complete)

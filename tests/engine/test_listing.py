@@ -22,7 +22,9 @@ from engine.retrieval.filters import parse_filters
 from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher
 from engine.search import SearchEngine
 from engine.settings import load_settings
+from engine.snapshot import Snapshot
 from engine.types import And, AnyOf, Between, Facet, Filter, Not, Or, Product, SearchResult, Sort
+from tests.engine.lists import search_through_lists
 
 FIELDS = ("brand", "category", "price", "in_stock", "material", "color")
 QUERIES = (
@@ -249,6 +251,41 @@ def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop:
     narrow = engine.search("kettle", k=100, filters=parse_filters(["brand=Bramwick"]))
     counted = {one.value: one.count for one in result.facets[0].values}
     assert narrow.total == counted["Bramwick"]
+
+
+@pytest.fixture(scope="module")
+def large(demo_store: Path) -> Shop:
+    """The same searched through lists, as a catalog of more than 30,000 products is."""
+    shop = Shop(demo_store)
+    snapshot = Snapshot.open(shop.engine.snapshot.folder)
+    search_through_lists(snapshot)
+    shop.engine = SearchEngine(snapshot, load_settings(cache=0))
+    return shop
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+@pytest.mark.parametrize("text", QUERIES[:6])
+def test_of_a_large_catalog_totals_are_the_least_and_the_same_everywhere(
+    shop: Shop, large: Shop, text: str, collapse: bool
+) -> None:
+    view = View(collapse=collapse, facets=FIELDS)
+    result, right = (one.engine.search(text, view=view) for one in (large, shop))
+    assert result.total is not None
+    assert right.total is not None
+    assert result.total_is_least
+    assert not right.total_is_least
+    assert 0 < result.total <= right.total + 5  # codes may put a few too many within reach
+    assert len(listed(large, text, None, view)) == result.total
+    everything = listed(large, text, None, View())
+    _, may = large.matching(text)
+    assert len({one.id for one in everything} - may) <= 5
+    check_facets(result, everything, view)
+    for facet in result.facets:
+        for one in facet.values[:4]:
+            chosen = choosing(facet.field, one.value, one.low, one.high)
+            narrow = large.engine.search(text, filters=chosen, view=view)
+            assert narrow.total == one.count == len(listed(large, text, chosen, view))
+            assert narrow.total_is_least
 
 
 @pytest.mark.usefixtures("sparing")

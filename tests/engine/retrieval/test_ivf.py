@@ -226,10 +226,18 @@ def test_where_the_allowed_lie_is_counted_once_for_each_mask_that_stays(
 def test_above_keeps_what_is_near_enough(
     index: IvfIndex, exact: ExactIndex, queries: Vectors
 ) -> None:
-    found = index.above(queries[0], 0.6, 10_000)
-    right = exact.above(queries[0], 0.6, 1_000)
+    found = index.above(queries[0], 0.6, 10_000).products
+    right = exact.above(queries[0], 0.6, 1_000).products
     assert (found.scores >= 0.6).all()
     assert np.isin(right.rows, found.rows).mean() > 0.9
+
+
+def test_above_says_whether_it_saw_everything(index: IvfIndex, queries: Vectors) -> None:
+    assert not index.above(queries[0], 0.6, 10_000).complete  # other lists were not read
+    everything = index.set_to(replace(index.info, probes=index.info.lists))
+    assert everything.above(queries[0], 0.6, 10_000).complete
+    assert not everything.above(queries[0], -1.0, 10_000).complete  # there are more than 1,000
+    assert not everything.above(queries[0], 0.6, 3).complete
 
 
 def test_cosines_are_exact_of_the_nearest_and_near_enough_of_the_rest(
@@ -237,7 +245,7 @@ def test_cosines_are_exact_of_the_nearest_and_near_enough_of_the_rest(
 ) -> None:
     nearest = ivf.DEPTH * index.info.fetched
     for query in queries[:20]:
-        found = index.above(query, -1.0, 1_000)
+        found = index.above(query, -1.0, 1_000).products
         cosines = exact.score(query, found.rows)
         assert len(found) > nearest
         assert (found.scores == cosines).sum() >= nearest
@@ -250,9 +258,9 @@ def test_what_was_read_for_one_question_answers_the_next_the_same(
 ) -> None:
     questions: list[Callable[[IvfIndex, Vectors], Ranking]] = [
         lambda asked, query: asked.search(query[None], 10)[0],
-        lambda asked, query: asked.above(query, 0.5, 400),
+        lambda asked, query: asked.above(query, 0.5, 400).products,
         lambda asked, query: asked.search(query[None], 300, then_above=True)[0],
-        lambda asked, query: asked.above(query, 0.2, 1_000),
+        lambda asked, query: asked.above(query, 0.2, 1_000).products,
     ]
     for query, other in zip(queries[:20], queries[20:40], strict=True):
         index.search(other[None], 10)
