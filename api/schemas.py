@@ -287,7 +287,9 @@ class SearchResponse(NavigationBody):
     total: int | None = Field(
         description="Results: paging ends there. Null of a single stage, which lists `candidates`."
     )
-    total_is_least: bool = Field(description="True where there are more than were counted.")
+    total_is_least: bool = Field(
+        description="True where there are, or may be, more than were counted."
+    )
     facets: list[FacetBody]
     k: int
     offset: int

@@ -12,7 +12,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import Collected, Product, Ranking, ReadPassages, Rows, RowSet, Scores, Vectors
+from engine.types import (
+    Above,
+    Collected,
+    Product,
+    Ranking,
+    ReadPassages,
+    Rows,
+    RowSet,
+    Scores,
+    Vectors,
+)
 
 
 class Encoder(Protocol):
@@ -146,14 +156,15 @@ class DenseRetriever(Protocol):
     ) -> list[Ranking]:
         """The best `depth` products of each query vector; scores are cosines.
 
-        With `then_above`, `above` is asked next of the same single query: both are read at once.
+        Under a filter they are fewer only where it allows no more. With `then_above`, `above` is
+        asked next of the same single query: both are read at once.
         """
 
-    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Above:
         """The products whose cosine with a query vector is at least `least`: the best `most`.
 
-        Rounding may decide otherwise within 1e-5 of `least`, the same way each time; in an
-        approximate index farther rows are judged by their codes.
+        Rounding may decide otherwise within 1e-5 of `least`, the same way each time; an approximate
+        index judges farther rows by their codes, and does not see all of them.
         """
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:

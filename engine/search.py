@@ -370,4 +370,7 @@ class SearchEngine:
             return Listing(ranking)
         nearest = answer.rankings[Stage.DENSE] if allowed is None else None
         matches = self._matcher.of(answer.query.text, answer.vector, answer.matching, nearest)
+        if allowed is not None:
+            found = answer.rankings
+            matches = matches.widened(found[Stage.LEXICAL], found[Stage.DENSE])
         return self._lister.list(ranking, answer.leaders, matches, allowed, view)

@@ -242,6 +242,14 @@ class Collected(NamedTuple):
     """All that it met and kept, whatever is allowed."""
 
 
+class Above(NamedTuple):
+    """The products near enough to a query vector."""
+
+    products: Ranking
+    complete: bool
+    """False where there may be more."""
+
+
 def _descending_bits(scores: Scores) -> NDArray[np.int64]:
     """Whole numbers of 32 bits that order as the scores do, the other way round.
 
@@ -331,7 +339,7 @@ class SearchResult:
     total: int | None = None
     """How many results there are: the same on every page. None of a single stage's ranking."""
     total_is_least: bool = False
-    """True where there are more than were counted."""
+    """True where more than were counted match, or may."""
     facets: tuple[Facet, ...] = ()
     best: tuple[int, ...] = ()
     """Rows of the first products of the ranking, whatever the page."""

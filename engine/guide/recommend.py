@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from engine.errors import FilterError, StageUnavailableError
@@ -30,6 +32,7 @@ _VARIETY = 0.1
 """What likeness to what is already listed costs, in spreads of the scores. Set, not measured."""
 _NOT_YET = 1.0  # days in which nobody needs the same again
 _HEAD = 100  # put into a varied order; the rest follows as ranked
+_KEPT_BYTES = 64_000_000  # of the products in stock that the filters asked for last allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class _Ranked(NamedTuple):
     """What a learned ranking read of each, (n, features)."""
 
 
+class _Open(NamedTuple):
+    """What may be recommended to one shopper."""
+
+    mask: NDArray[np.bool_]  # (products,)
+    allowed: RowSet | None
+    """What the filter alone allows."""
+
+
 class Recommender:
     """Recommends from one snapshot. Safe to use from many threads.
 
@@ -67,6 +78,10 @@ class Recommender:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._kept: LRUCache[tuple[int, bool], tuple[NDArray[np.bool_] | None, RowSet]] = LRUCache(
+            _KEPT_BYTES, getsizeof=lambda kept: 2 * len(kept[1].mask) + 1
+        )
+        self._lock = Lock()
 
     @cached_property
     def stored(self) -> StoredBehaviour | None:
@@ -120,13 +135,12 @@ class Recommender:
         by_row = make_history(
             [event for event, _ in pairs], [row for _, row in pairs], now or datetime.now(UTC)
         )
-        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
         unwanted = self._unwanted(by_row)
-        self._close(open_rows, unwanted)
-        ranked = self._ranked(by_row, open_rows, k)
+        opened = self._open(allowed, unwanted)
+        ranked = self._ranked(by_row, opened, k)
         chosen = self._one_a_group(self._varied(ranked.rows, ranked.scores), unwanted)[:k]
         share = max(k // _FRESH_EVERY, k - len(chosen))
-        fresh = self._fresh(by_row, open_rows, share + len(chosen))  # variants of those among it
+        fresh = self._fresh(by_row, opened, share + len(chosen))  # variants of those among it
         fresh = self._one_a_group(fresh, np.concatenate([unwanted, chosen]))[:share]
         rows = _mixed(chosen, fresh, k)
         features = self._features(rows, ranked) if explain else {}
@@ -154,13 +168,35 @@ class Recommender:
             for row, values, own in zip(found, table, adds, strict=True)
         }
 
-    def _close(self, open_rows: NDArray[np.bool_], unwanted: Rows) -> None:
-        """Take rows and their variants out of those that may be recommended."""
-        open_rows[unwanted] = False
+    def _open(self, allowed: RowSet | None, unwanted: Rows) -> _Open:
+        """What is allowed and in stock, without what is unwanted and its variants."""
+        mask = self._in_stock(allowed).mask.copy()
+        mask[unwanted] = False
         groups = {product.group_id for product in self._snapshot.products.fetch(unwanted)} - {""}
         for group in groups:
             with suppress(FilterError):  # what is too long for a filter groups nothing
-                open_rows[self._snapshot.facets.holding("group_id", group)] = False
+                mask[self._snapshot.facets.holding("group_id", group)] = False
+        return _Open(mask, allowed)
+
+    def _in_stock(self, allowed: RowSet | None, *, new: bool = False) -> RowSet:
+        """What a filter allows and is not sold out; with `new`, of that what nobody bought yet.
+
+        Kept for the filters asked for last: a vector index counts where a set lies once.
+        """
+        source = None if allowed is None else allowed.mask
+        with self._lock:
+            known = self._kept.get((id(source), new))
+        if known is not None and known[0] is source:
+            return known[1]
+        mask = ~self._sold_out if source is None else source & ~self._sold_out
+        if new and self.stored is not None:
+            mask &= self.stored.item_of < 0
+        found = RowSet(mask)
+        if source is None or not source.flags.writeable:
+            mask.flags.writeable = False
+            with self._lock, suppress(ValueError):  # too large to be kept
+                self._kept[id(source), new] = source, found
+        return found
 
     def similar(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
         """The products whose descriptions are nearest to one's.
@@ -168,9 +204,8 @@ class Recommender:
         Its own variants are left out, and what is out of stock.
         """
         vector = self._snapshot.vectors[row].astype(np.float32)
-        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
-        self._close(open_rows, np.array([row]))
-        near = self._nearest(vector, 2 * k + 50, open_rows, least=k)
+        opened = self._open(allowed, np.array([row]))
+        near = self._nearest(vector, 2 * k + 50, opened, least=k)
         return self._one_a_group(near.rows, np.array([row]))[:k]
 
     def complements(self, row: int, k: int, allowed: RowSet | None = None) -> Rows:
@@ -192,8 +227,7 @@ class Recommender:
         near = stored.model.by_basket.items[item]
         rows = stored.row_of[near[near >= 0]]
         rows = rows[rows >= 0]
-        open_rows = ~self._sold_out if allowed is None else allowed.mask & ~self._sold_out
-        return self._one_a_group(rows[open_rows[rows]], np.array([row]))[:k]
+        return self._one_a_group(rows[self._in_stock(allowed).mask[rows]], np.array([row]))[:k]
 
     def _unwanted(self, history: History) -> Rows:
         """Rows that the shopper does not want, or has and needs no second of, or not yet."""
@@ -208,20 +242,20 @@ class Recommender:
         repeat = np.where(items >= 0, self.stored.model.number("repeat")[items], 0.0)
         return np.union1d(unwanted, owned[repeat < self.stored.model.info.durable])
 
-    def _ranked(self, history: History, open_rows: NDArray[np.bool_], least: int) -> _Ranked:
+    def _ranked(self, history: History, opened: _Open, least: int) -> _Ranked:
         """Rows that may be recommended, best first, of `least` products if there are so many."""
         stored = self.stored
         if stored is None or stored.model.forest is None:
-            return self._by_text(history, open_rows, least)
+            return self._by_text(history, opened, least)
         items = stored.item_of[history.items].astype(np.int64)
         known = replace(history, items=items).take(items >= 0)
         taste = Taste(known, stored.model)
         found = taste.candidates(stored)
         rows = stored.row_of[found]
-        kept = (rows >= 0) & open_rows[np.maximum(rows, 0)]
+        kept = (rows >= 0) & opened.mask[np.maximum(rows, 0)]
         found, rows = found[kept], rows[kept]
         if len(found) < _HEAD or self._products_of(rows) < least:  # a filter keeps few of them
-            found = np.union1d(found, self._best_open(stored, open_rows, max(_HEAD, least)))
+            found = np.union1d(found, self._best_open(stored, opened.mask, max(_HEAD, least)))
             rows = stored.row_of[found]
         features = taste.features(found, stored)
         scores = stored.model.forest.predict(features)
@@ -252,13 +286,26 @@ class Recommender:
         return len(np.unique(self._snapshot.facets.groups(rows)))
 
     def _nearest(
-        self, profile: NDArray[np.float32], many: int, open_rows: NDArray[np.bool_], *, least: int
+        self,
+        profile: NDArray[np.float32],
+        many: int,
+        opened: _Open,
+        *,
+        least: int,
+        new: bool = False,
     ) -> Ranking:
-        """The rows nearest to a vector: `many`, or more until they are of `least` products."""
-        allowed = RowSet(open_rows)
+        """The rows nearest to a vector: `many`, or more until they are of `least` products.
+
+        Looked for among what everybody may be recommended, and so many more that the shopper may
+        not.
+        """
+        shared = self._in_stock(opened.allowed, new=new)
+        closed = int(np.count_nonzero(shared.mask & ~opened.mask))
         while True:
-            (ranking,) = self._snapshot.dense.search(profile[None, :], many, allowed)
-            if len(ranking.rows) < many or self._products_of(ranking.rows) >= least:
+            (found,) = self._snapshot.dense.search(profile[None, :], many + closed, shared)
+            kept = opened.mask[found.rows]
+            ranking = Ranking(found.rows[kept], found.scores[kept]).top(many)
+            if len(ranking) < many or self._products_of(ranking.rows) >= least:
                 return ranking
             many *= 4
 
@@ -269,15 +316,15 @@ class Recommender:
         counts = self._snapshot.facets.numbers("rating_count")[rows]
         return _Ranked(rows, np.log1p(np.nan_to_num(counts)).astype(np.float64))
 
-    def _by_text(self, history: History, open_rows: NDArray[np.bool_], least: int) -> _Ranked:
+    def _by_text(self, history: History, opened: _Open, least: int) -> _Ranked:
         """Where no purchases are known: what is like what the shopper liked, else what is rated."""
         liked, worth = liked_rows(history)
         if not len(liked):
-            return self._best_rated(open_rows, max(2 * _HEAD, least))
+            return self._best_rated(opened.mask, max(2 * _HEAD, least))
         vectors = self._snapshot.vectors[liked].astype(np.float32)
         profile = (worth.astype(np.float32) @ vectors).astype(np.float32)
         profile /= max(float(np.linalg.norm(profile)), 1e-9)
-        ranking = self._nearest(profile, 2 * _HEAD, open_rows, least=least)
+        ranking = self._nearest(profile, 2 * _HEAD, opened, least=least)
         return _Ranked(ranking.rows, ranking.scores.astype(np.float64))
 
     def _varied(self, rows: Rows, scores: NDArray[np.float64]) -> Rows:
@@ -297,17 +344,17 @@ class Recommender:
             nearest = np.maximum(nearest, np.maximum(cosines[best], 0.0))
         return np.concatenate([head[order], rows[_HEAD:]])
 
-    def _fresh(self, history: History, open_rows: NDArray[np.bool_], least: int) -> Rows:
+    def _fresh(self, history: History, opened: _Open, least: int) -> Rows:
         """What nobody bought yet, best first, of `least` products where there are so many."""
         stored = self.stored
         if stored is None:
             return np.empty(0, dtype=np.int64)
-        open_rows = open_rows & (stored.item_of < 0)
+        open_rows = opened.mask & (stored.item_of < 0)
         new = np.flatnonzero(open_rows).astype(np.int64)
         liked, worth = liked_rows(history)
         if len(new) > _FRESH_POOL and len(liked):
             profile = worth.astype(np.float32) @ self._snapshot.vectors[liked].astype(np.float32)
-            new = self._nearest(profile, _FRESH_POOL, open_rows, least=least).rows
+            new = self._nearest(profile, _FRESH_POOL, opened, least=least, new=True).rows
         elif len(new) > _FRESH_POOL:
             new = self._best_rated(open_rows, max(_FRESH_POOL, least)).rows
         sold = stored.model.best_sold(_EVERYBODY)

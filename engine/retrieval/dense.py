@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.arrays import HEADERS, open_array
 from engine.cores import usable_cores
-from engine.types import Ranking, Rows, RowSet, Scores, Vectors
+from engine.types import Above, Ranking, Rows, RowSet, Scores, Vectors
 
 StoredVectors = NDArray[np.float16]
 """Unit vectors as they lie in the snapshot, shape (products, dim), memory-mapped."""
@@ -153,14 +153,15 @@ class ExactIndex:
             for query, rows in zip(queries, (row[row >= 0] for row in found), strict=True)
         ]
 
-    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Above:
         """The products whose cosine is at least `least`, the best `most` of them.
 
         Scores are FAISS's own: they may differ from `score` by `_MARGIN`.
         """
         cosines = self._cosines(np.ascontiguousarray(vector, dtype=np.float32))
         rows = np.flatnonzero(cosines > np.float32(np.nextafter(least, -1)))
-        return Ranking.sort(rows, cosines[rows], self._id_rank).top(most)
+        ranking = Ranking.sort(rows, cosines[rows], self._id_rank).top(most)
+        return Above(ranking, complete=len(ranking) == len(rows))
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),).

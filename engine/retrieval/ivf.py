@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import math
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
 from engine.retrieval.dense import StoredVectors, make_selector, score_exactly, use_threads
-from engine.types import Ranking, Rows, RowSet, Scores, Vectors
+from engine.types import Above, Ranking, Rows, RowSet, Scores, Vectors
 
 FOLDER = "dense"
 INDEX_FILE, INFO_FILE = "index.faiss", "dense.json"
@@ -45,6 +47,9 @@ _BLOCK = 65_536
 _PROBES = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1_024)
 _FETCHED = (2, 4, 8)  # rows re-scored, in depths
 _ROW_COST = 48  # scoring one stored vector takes about as long as reading this many codes
+_FEW = 2_000  # allowed rows that are all scored: about as quick, and nothing is missed
+_LIST_COST = 128  # and so does beginning to read a list
+_MET = 2  # allowed rows that are looked at for each that is scored
 _MOST_ABOVE = 1_000
 _MARGIN_ROWS = 64
 
@@ -88,6 +93,18 @@ class _Found(NamedTuple):
     """Of the first of them, from the stored vectors."""
 
 
+class _Allowed(NamedTuple):
+    """Where the rows that a filter allows lie."""
+
+    selector: faiss.IDSelector
+    lists: NDArray[np.int64]
+    """That hold any."""
+    counts: NDArray[np.int64]
+    """How many each of these holds."""
+    sizes: NDArray[np.int64]
+    """How many rows each of them has in all."""
+
+
 class IvfIndex:
     """A `DenseRetriever` that reads a small part of the catalog. Safe to use from many threads."""
 
@@ -105,6 +122,7 @@ class IvfIndex:
         self._vectors = vectors
         self._id_rank = id_rank
         self._last = threading.local()
+        self._allowed: dict[int, tuple[weakref.ref[NDArray[np.bool_]], _Allowed]] = {}
 
     @classmethod
     def open(cls, folder: Path, vectors: StoredVectors, id_rank: NDArray[np.int32]) -> IvfIndex:
@@ -139,31 +157,30 @@ class IvfIndex:
     ) -> list[Ranking]:
         """The best `depth` products that it finds of each query vector; scores are cosines.
 
-        Under a filter more lists are read, the more the fewer products it allows; where scoring
-        all of those is quicker, it is searched exactly.
+        Under a filter they are fewer only where it allows no more: lists that hold nothing allowed
+        are passed over, and the next are read until enough was met. Where scoring all that is
+        allowed is quicker, it is searched exactly.
         """
         size = len(self._vectors) if allowed is None else len(allowed)
         depth = min(depth, size)
         if depth < 1:
             return [Ranking.empty() for _ in vectors]
-        probes = self._probes(size)
-        codes = probes * len(self._vectors) / self.info.lists
-        if allowed is not None and size * _ROW_COST <= codes:
-            return [self._ranked(vector, allowed.rows).top(depth) for vector in vectors]
         limit = min(self._fetched(depth), size)
-        if allowed is None and len(vectors) == 1:
+        if allowed is not None:
+            found = self._nearest_allowed(vectors, limit, allowed)
+        elif len(vectors) == 1:
             known = self._read(vectors[0], limit, read=_MOST_ABOVE if then_above else 0)
-            found = Ranking.sort(known.rows[:limit], known.scores[:limit], self._id_rank)
-            return [found.top(depth)]
+            best = Ranking.sort(known.rows[:limit], known.scores[:limit], self._id_rank)
+            return [best.top(depth)]
+        else:
+            found = [rows for rows, _ in self._nearest(vectors, limit)]
         return [
             self._ranked(vector, rows).top(depth)
-            for vector, (rows, _) in zip(
-                vectors, self._nearest(vectors, limit, probes, allowed), strict=True
-            )
+            for vector, rows in zip(vectors, found, strict=True)
         ]
 
-    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Ranking:
-        """Of the 1,000 nearest products those whose cosine is at least `least`.
+    def above(self, vector: NDArray[np.float32], least: float, most: int) -> Above:
+        """Of the 1,000 nearest products in the lists read those whose cosine is at least `least`.
 
         Only those of the nearest are exact; the others', which decide little, are read off the
         codes: each stored vector lies in a page of its own.
@@ -172,7 +189,11 @@ class IvfIndex:
         known = self._read(vector, min(exact, count), read=count)
         scores = np.concatenate([known.scores[:exact], known.estimates[exact:]])[:count]
         ranking = Ranking.sort(known.rows[:count], scores, self._id_rank)
-        return ranking.top(int((ranking.scores >= least).sum()))
+        near = int((ranking.scores >= least).sum())
+        whole = self.info.probes >= self.info.lists and (
+            near < count or count >= len(self._vectors)
+        )
+        return Above(ranking.top(near), whole)
 
     def score(self, vector: NDArray[np.float32], rows: Rows) -> Scores:
         """Cosines of one query vector with these rows, shape (len(rows),)."""
@@ -194,15 +215,6 @@ class IvfIndex:
         rotated = self._lists.quantizer.reconstruct_n(0, self._lists.nlist)
         return np.asarray(self._rotation.reverse_transform(rotated), dtype=np.float32)
 
-    def _probes(self, allowed: int) -> int:
-        """Lists to read where so many products are allowed.
-
-        What is found lies the farther out the fewer there are. By the root the recall grew in
-        measurements, by the third root it stayed.
-        """
-        wider = float(self.info.probes * (len(self._vectors) / allowed) ** (1 / 3))
-        return min(math.ceil(wider), self.info.lists)
-
     def _fetched(self, depth: int) -> int:
         """How many rows are scored exactly where so many are asked for."""
         return max(depth, DEPTH) * self.info.fetched + _MARGIN_ROWS
@@ -216,28 +228,139 @@ class IvfIndex:
         known: _Found | None = getattr(self._last, "found", None)
         if known is None or known.asked != asked or known.read < read:
             most = min(read, len(self._vectors))
-            ((rows, estimates),) = self._nearest(vector[None, :], most, self.info.probes, None)
+            ((rows, estimates),) = self._nearest(vector[None, :], most)
             known = _Found(asked, read, rows, estimates, np.empty(0, dtype=np.float32))
         unscored = known.rows[len(known.scores) : exact]
         scores = np.concatenate([known.scores, self.score(vector, unscored)])
         known = self._last.found = known._replace(scores=scores)
         return known
 
-    def _nearest(
-        self, vectors: Vectors, limit: int, probes: int, allowed: RowSet | None
-    ) -> list[tuple[Rows, Scores]]:
+    def _nearest(self, vectors: Vectors, limit: int) -> list[tuple[Rows, Scores]]:
         """The `limit` best rows of each query by their codes, and cosines by these."""
-        settings = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]
-        if allowed is not None:
-            selector = make_selector(allowed)  # kept alive through the search
-            settings.sel = selector
-        turned = self._rotation.apply(np.ascontiguousarray(vectors, dtype=np.float32))
-        use_threads(len(turned))
-        cosines, found = self._lists.search(turned, limit, params=settings)
+        settings = faiss.SearchParametersIVF(nprobe=self.info.probes)  # type: ignore[call-arg]
+        use_threads(len(vectors))
+        cosines, found = self._lists.search(self._turned(vectors), limit, params=settings)
         return [
             (rows[rows >= 0], scores[rows >= 0])
             for rows, scores in zip(found, cosines, strict=True)
         ]
+
+    def _nearest_allowed(self, vectors: Vectors, limit: int, allowed: RowSet) -> list[Rows]:
+        """Of the allowed rows the `limit` best of each query by their codes; or all of them."""
+        if len(allowed) <= max(limit, _FEW) or not len(vectors):
+            return [allowed.rows] * len(vectors)
+        held = self._held(allowed)
+        turned = self._turned(vectors)
+        chosen = [self._choose(query, limit, held) for query in turned]
+        read = [number for number, (lists, _) in enumerate(chosen) if len(lists)]
+        best = iter(self._read_lists(turned[read], [chosen[one] for one in read], limit, held))
+        return [next(best) if len(lists) else allowed.rows for lists, _ in chosen]
+
+    def _choose(
+        self, query: NDArray[np.float32], limit: int, held: _Allowed
+    ) -> tuple[NDArray[np.int64], Scores]:
+        """The lists to read for a turned query, with the cosines of what they lie around.
+
+        None where scoring all that is allowed is quicker.
+
+        What is found lies the farther out the fewer are allowed: by the root of them the recall
+        grew in measurements where these were drawn at random, by the third root it stayed. Where
+        they lie together, in a small part of the lists, the nearest of these say less of a query
+        that is none of theirs, and are read by the root of that part besides.
+        """
+        count = int(held.counts.sum())
+        spread = (len(self._vectors) / count) ** (1 / 3)
+        spread *= (len(self._vectors) / int(held.sizes.sum())) ** (1 / 2)
+        least = math.ceil(self.info.probes * spread)
+        cosines = self._cosines(query)
+        order = np.argsort(-cosines[held.lists], kind="stable")
+        met = np.cumsum(held.counts[order])
+        enough = int(np.searchsorted(met, min(_MET * limit, count))) + 1
+        order = order[: max(least, enough)]
+        codes = int((held.sizes[order] + _LIST_COST).sum())
+        if count * _ROW_COST <= codes + limit * _ROW_COST:
+            order = order[:0]
+        lists = held.lists[order]
+        return lists, cosines[lists]
+
+    def _cosines(self, query: NDArray[np.float32]) -> Scores:
+        """Of a turned query with what each list lies around, (lists,)."""
+        around: _Index = faiss.downcast_index(self._lists.quantizer)
+        cosines = np.empty(self._lists.nlist, dtype=np.float32)
+        faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
+            faiss.swig_ptr(cosines), faiss.swig_ptr(query), around.get_xb(),
+            len(query), len(cosines),
+        )  # fmt: skip
+        return cosines
+
+    def _read_lists(
+        self,
+        turned: Vectors,
+        chosen: Sequence[tuple[NDArray[np.int64], Scores]],
+        limit: int,
+        held: _Allowed,
+    ) -> list[Rows]:
+        """The `limit` best allowed rows of each query's lists, by their codes."""
+        most = max((len(lists) for lists, _ in chosen), default=0)
+        if not most:
+            return []
+        numbers = np.full((len(turned), most), -1, dtype=np.int64)  # FAISS passes over -1
+        cosines = np.zeros((len(turned), most), dtype=np.float32)
+        for place, (lists, near) in enumerate(chosen):
+            numbers[place, : len(lists)] = lists
+            cosines[place, : len(lists)] = near
+        settings = faiss.SearchParametersIVF(nprobe=most, sel=held.selector)  # type: ignore[call-arg]
+        found = np.empty((len(turned), limit), dtype=np.int64)
+        estimates = np.empty((len(turned), limit), dtype=np.float32)
+        use_threads(len(turned))
+        self._lists.search_preassigned_c(
+            len(turned), faiss.swig_ptr(turned), limit, faiss.swig_ptr(numbers),
+            faiss.swig_ptr(cosines), faiss.swig_ptr(estimates), faiss.swig_ptr(found), False,
+            settings,
+        )  # fmt: skip
+        return [rows[rows >= 0] for rows in found]
+
+    def _held(self, allowed: RowSet) -> _Allowed:
+        """Where the allowed rows lie: kept as long as a mask that cannot be written to."""
+        mask = allowed.mask
+        known = self._allowed.get(id(mask))
+        if known is not None and known[0]() is mask:
+            return known[1]
+        counts = self._counts(allowed)
+        lists = np.flatnonzero(counts)
+        held = _Allowed(make_selector(allowed), lists, counts[lists], self._sizes[lists])
+        if not mask.flags.writeable:
+            number = id(mask)
+            gone = weakref.ref(mask, lambda _: self._allowed.pop(number, None))
+            self._allowed[number] = gone, held
+        return held
+
+    def _counts(self, allowed: RowSet) -> NDArray[np.int64]:
+        """How many allowed rows each list holds, (lists,)."""
+        most = 2 * len(allowed) > len(self._vectors)
+        rows = np.flatnonzero(~allowed.mask if most else allowed.mask)
+        counts = np.bincount(self._list_of[rows], minlength=self._lists.nlist)
+        return self._sizes - counts if most else counts
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        """How many rows each list holds, (lists,)."""
+        return np.bincount(self._list_of, minlength=self._lists.nlist)
+
+    @cached_property
+    def _list_of(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        """The list that each row lies in, (products,)."""
+        lists, inverted = self._lists.nlist, self._lists.invlists
+        found = np.empty(len(self._vectors), dtype=np.min_scalar_type(max(lists - 1, 256)))
+        for number in range(lists):
+            if size := inverted.list_size(number):
+                found[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
+        return found
+
+    def _turned(self, vectors: Vectors) -> Vectors:
+        """The vectors as the codes lie."""
+        turned: Vectors = self._rotation.apply(np.ascontiguousarray(vectors, dtype=np.float32))
+        return turned
 
     def _ranked(self, vector: NDArray[np.float32], rows: Rows) -> Ranking:
         """These rows by their exact scores."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from engine.arrays import union
 from engine.protocols import DenseRetriever, LexicalRetriever
-from engine.types import Ranking, Rows, Scores
+from engine.types import Above, Ranking, Rows, Scores
 
 MOST = 10_000
-"""Products that are counted exactly; of more it is said that there are at least so many."""
+"""Products that are counted; of more it is said that there are at least so many."""
 KEYWORD_SHARE = 0.5
 COSINE_SHARE = 0.5
 _NEAREST = 10
@@ -35,7 +35,34 @@ class Matches(NamedTuple):
     scores: Scores
     """How well: keyword score and cosine as shares of their best, added; (n,)."""
     complete: bool
-    """False where there are more."""
+    """False where there are more, or may be: an approximate index sees a part of what is near."""
+    seen: bool = True
+    """False where an index saw a part of what is near."""
+    said_best: float = 1.0
+    """The best keyword score."""
+    level: float = 0.0
+    """The mean of the ten best cosines; 0 where none is positive."""
+
+    def widened(self, said: Ranking, meant: Ranking) -> Matches:
+        """These, and what else matches of the best under a filter.
+
+        Where an index sees a part of what is near, what a filter leaves of that may be nothing.
+        Where all was seen, they stay as they are.
+
+        Args:
+            said: the best by keyword score that the filter allows.
+            meant: by cosine.
+        """
+        if self.seen:
+            return self
+        said = _at_least(said, KEYWORD_SHARE * self.said_best)
+        meant = _at_least(meant, COSINE_SHARE * self.level) if self.level else Ranking.empty()
+        rows, scores = _joined(said, self.said_best, meant, self.level)
+        new = ~np.isin(rows, self.rows, assume_unique=True)
+        every = np.concatenate([self.rows, rows[new]])
+        order = np.argsort(every)
+        worth = np.concatenate([self.scores, scores[new]])[order]
+        return self._replace(rows=every[order], scores=worth)
 
 
 class Matcher:
@@ -92,17 +119,32 @@ class Matcher:
             (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
-        meant = self._dense.above(vector, COSINE_SHARE * level, MOST + 1) if level > 0 else nearest
-        rows = union(said.rows, meant.rows)
-        scores = np.zeros(len(rows), dtype=np.float32)
-        scores[np.searchsorted(rows, said.rows)] += said.scores / best
-        if level > 0:
-            scores[np.searchsorted(rows, meant.rows)] += meant.scores / np.float32(level)
-        complete = len(rows) <= MOST
-        if not complete:
+        meant, seen = (
+            self._dense.above(vector, COSINE_SHARE * level, MOST + 1)
+            if level > 0
+            else Above(nearest, complete=True)
+        )
+        seen = seen or len(meant) > MOST
+        rows, scores = _joined(said, best, meant, level)
+        more = len(rows) > MOST
+        if more:
             kept = np.sort(np.argsort(-scores, kind="stable")[:MOST])
             rows, scores = rows[kept], scores[kept]
-        return Matches(rows, scores, complete)
+        return Matches(rows, scores, seen and not more, seen, best, max(level, 0.0))
+
+
+def _joined(said: Ranking, best: float, meant: Ranking, level: float) -> tuple[Rows, Scores]:
+    """Rows of either, ascending, and how well they match."""
+    rows = union(said.rows, meant.rows)
+    scores = np.zeros(len(rows), dtype=np.float32)
+    scores[np.searchsorted(rows, said.rows)] += said.scores / best
+    if level > 0:
+        scores[np.searchsorted(rows, meant.rows)] += meant.scores / np.float32(level)
+    return rows, scores
+
+
+def _at_least(ranking: Ranking, least: float) -> Ranking:
+    return ranking.top(int((ranking.scores >= np.float32(least)).sum()))
 
 
 def _said(keyword: Ranking) -> Ranking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from engine.retrieval.filters import filter_from_json, parse_filters
 from engine.retrieval.matching import COSINE_SHARE, KEYWORD_SHARE, Matcher, Matches
 from engine.search import SearchEngine
 from engine.settings import load_settings
+from engine.snapshot import Snapshot
 from engine.types import (
     And,
     AnyOf,
@@ -36,6 +38,7 @@ from engine.types import (
     SearchResult,
     Sort,
 )
+from tests.engine.lists import search_through_lists
 from tests.parts import facets_of
 
 FIELDS = ("brand", "category", "price", "in_stock", "material", "color")
@@ -301,6 +304,61 @@ def test_more_than_can_be_counted_is_said(monkeypatch: pytest.MonkeyPatch, shop:
     narrow = engine.search("kettle", k=100, filters=parse_filters(["brand=Bramwick"]))
     counted = {one.value: one.count for one in result.facets[0].values}
     assert narrow.total == counted["Bramwick"]
+
+
+@pytest.fixture(scope="module")
+def large(demo_store: Path) -> Shop:
+    """The same searched through lists, as a catalog of more than 30,000 products is."""
+    shop = Shop(demo_store)
+    snapshot = Snapshot.open(shop.engine.snapshot.folder)
+    search_through_lists(snapshot)
+    shop.engine = SearchEngine(snapshot, load_settings(cache=0))
+    return shop
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+@pytest.mark.parametrize("text", QUERIES[:6])
+def test_of_a_large_catalog_totals_are_the_least_and_the_same_everywhere(
+    shop: Shop, large: Shop, text: str, collapse: bool
+) -> None:
+    view = View(collapse=collapse, facets=FIELDS)
+    result, right = (one.engine.search(text, view=view) for one in (large, shop))
+    assert result.total is not None
+    assert right.total is not None
+    assert result.total_is_least
+    assert not right.total_is_least
+    assert 0 < result.total <= right.total + 5  # codes may put a few too many within reach
+    assert len(listed(large, text, None, view)) == result.total
+    everything = listed(large, text, None, View())
+    _, may = large.matching(text)
+    assert len({one.id for one in everything} - may) <= 5
+    check_facets(result, everything, view)
+    for facet in result.facets:
+        for one in facet.values[:4]:
+            chosen = choosing(facet.field, one)
+            narrow = large.engine.search(text, filters=chosen, view=view)
+            assert narrow.total == len(listed(large, text, chosen, view))
+            assert narrow.total >= one.count
+            assert narrow.total_is_least
+
+
+def test_a_filter_far_from_what_was_seen_still_lists_what_matches(shop: Shop) -> None:
+    snapshot = Snapshot.open(shop.engine.snapshot.folder)
+    search_through_lists(snapshot, probes=4)
+    far = copy(shop)
+    far.engine = SearchEngine(snapshot, load_settings(cache=0))
+    lost = found = 0
+    for text in QUERIES:
+        surely, _ = shop.matching(text)
+        unfiltered = {one.id for one in listed(far, text, None, View())}
+        for product in [one for one in shop.products if one.id in surely - unfiltered][:20]:
+            narrow = parse_filters([f"brand={product.brand}"])
+            ids = {one.id for one in listed(far, text, narrow, View())}
+            found += product.id in ids
+            lost += product.id not in ids
+            assert {one.brand for one in shop.passing(None, ids)} == {product.brand}
+    assert found > 20
+    assert lost == 0
 
 
 @pytest.mark.usefixtures("sparing")

@@ -12,8 +12,10 @@ import pytest
 from engine.guide.guide import ShoppingGuide
 from engine.guide.history import Deed, Event
 from engine.guide.reasons import Reason
-from engine.types import Product
+from engine.retrieval.filters import parse_filters
+from engine.types import Product, RowSet
 from indexer.build import IndexOptions, index_catalog
+from tests.engine.lists import search_through_lists
 from tests.shop import write_catalog
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -104,6 +106,48 @@ def test_what_goes_with_a_product_is_one_variant_each_and_none_of_its_own(
         assert product.group_id not in groups
         assert len(groups) == 300
         assert len(set(filter(None, groups))) == len(list(filter(None, groups)))
+
+
+def test_of_a_large_catalog_a_far_shelf_is_recommended_as_of_a_small_one(
+    demo_store: Path, guide: ShoppingGuide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.retrieval.ivf._FEW", 10)
+    large = ShoppingGuide.open(demo_store)
+    search_through_lists(large.snapshot, probes=8)
+    shelves = sorted({product.category[0] for product in guide.snapshot.products})
+    chosen = {shelf: parse_filters([f"category={shelf}"]) for shelf in shelves}
+    shared = []
+    for product in list(guide.snapshot.products)[::120]:
+        done = Event(product.id, at=NOW - timedelta(days=7))
+        for shelf, filters in chosen.items():
+            right = guide.similar(product.id, k=10, filters=filters)
+            found = large.similar(product.id, k=10, filters=filters)
+            assert len(found) == len(right)
+            assert all(shelf in one.category for one in found)
+            shared += [one.id in {each.id for each in right} for one in found]
+            mine = [one.product for one in large.recommend([done], filters=filters, now=NOW)]
+            expected = guide.recommend([done], filters=filters, now=NOW)
+            assert len(mine) == len(expected)
+            assert all(shelf in one.category for one in mine)
+            shared += [one.id in {each.product.id for each in expected} for one in mine]
+    assert np.mean(shared) > 0.95
+
+
+def test_what_may_be_recommended_is_found_once_for_each_filter(demo_store: Path) -> None:
+    guide = ShoppingGuide.open(demo_store)
+    index = search_through_lists(guide.snapshot)
+    kitchen, cheap = (parse_filters([one]) for one in ("category=Kitchen", "price<=20"))
+    first = next(product for product in guide.snapshot.products if product.group_id)
+    for _ in range(2):
+        for filters in (kitchen, cheap, None):
+            assert first.id not in {one.id for one in guide.similar(first.id, filters=filters)}
+    asked = [guide._allowed(filters) for filters in (kitchen, cheap, None)]
+    sets = [guide.recommender._in_stock(one) for one in asked]
+    assert [guide.recommender._in_stock(one) for one in asked] == sets
+    assert {id(one.mask) for one in sets} >= set(index._allowed)
+    again = guide.recommender._in_stock(RowSet(sets[0].mask.copy()))
+    assert again.mask.tolist() == sets[0].mask.tolist()
+    assert again is not sets[0]
 
 
 def test_what_nobody_bought_or_rated_is_not_called_popular(shop_store: Path) -> None:

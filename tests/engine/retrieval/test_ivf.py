@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import SnapshotDamagedError
 from engine.retrieval import ivf
 from engine.retrieval.dense import ExactIndex, create_vectors, open_vectors
 from engine.retrieval.ivf import INDEX_FILE, INFO_FILE, IvfIndex, build, nearest_exactly, recall_of
-from engine.types import Ranking, RowSet, Vectors
+from engine.types import Ranking, RowSet, Scores, Vectors
 
 SIZE, DIM = 4_000, 64
 
@@ -53,6 +55,17 @@ def exact(folder: Path) -> ExactIndex:
     return ExactIndex(open_vectors(folder / "vectors.npy"), np.load(folder / "id_rank.npy"))
 
 
+@pytest.fixture(scope="module")
+def indexes(index: IvfIndex, exact: ExactIndex) -> tuple[IvfIndex, ExactIndex]:
+    return index, exact
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whatever is allowed of so small a catalog would be scored."""
+    monkeypatch.setattr(ivf, "_FEW", 50)
+
+
 def test_it_reaches_what_it_was_set_to_and_says_so(
     index: IvfIndex, exact: ExactIndex, queries: Vectors
 ) -> None:
@@ -87,13 +100,144 @@ def test_a_filter_of_any_width_loses_little_and_lets_nothing_else_through(
     assert recall_of(found, right) > 0.93
 
 
+@pytest.fixture(scope="module")
+def clumps(folder: Path) -> NDArray[np.int64]:
+    """The clump that each vector is nearest to the middle of, numbered by how far from the first.
+
+    A filter of some of them allows what lies together, as shelves and brands do.
+    """
+    centres = unit(np.random.default_rng(2).standard_normal((100, DIM), dtype=np.float32))
+    order = np.argsort(-(centres @ centres[0]), kind="stable")
+    own = open_vectors(folder / "vectors.npy").astype(np.float32)
+    found: NDArray[np.int64] = np.argmax(own @ centres[order].T, axis=1)
+    return found
+
+
+@pytest.mark.parametrize(
+    "span", [(0, 2), (0, 10), (20, 40), (50, 100), (90, 100), (99, 100), (1, 100)]
+)
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_filter_of_what_lies_together_finds_it_from_afar(
+    indexes: tuple[IvfIndex, ExactIndex],
+    queries: Vectors,
+    clumps: NDArray[np.int64],
+    span: tuple[int, int],
+    share: float,
+) -> None:
+    index, exact = indexes
+    index = index.set_to(replace(index.info, probes=index.info.lists // 16))
+    mask = (clumps >= span[0]) & (clumps < span[1])
+    mask &= np.random.default_rng(5).random(SIZE) < share  # two filters together
+    allowed = RowSet(mask)
+    depth = min(50, len(allowed))
+    found = index.search(queries[:50], depth, allowed)
+    right = np.stack([one.rows for one in exact.search(queries[:50], depth, allowed)])
+    assert all(mask[one.rows].all() for one in found)
+    assert {len(one) for one in found} == {depth}
+    assert recall_of(found, right) > 0.93
+    for query, ranking in zip(queries[:50:10], found[::10], strict=True):
+        (alone,) = index.search(query[None], depth, allowed)
+        assert alone.rows.tolist() == ranking.rows.tolist()
+        assert alone.scores.tolist() == ranking.scores.tolist()
+
+
+def test_a_filter_gives_as_many_as_are_asked_for_at_any_depth(
+    index: IvfIndex, queries: Vectors, clumps: NDArray[np.int64]
+) -> None:
+    allowed = RowSet(clumps >= 50)
+    for depth in (1, 100, 700, len(allowed) - 1, len(allowed), SIZE):
+        for ranking in index.search(queries[:3], depth, allowed):
+            assert len(ranking) == min(depth, len(allowed))
+            assert allowed.mask[ranking.rows].all()
+
+
+def test_few_are_all_scored(
+    index: IvfIndex, exact: ExactIndex, queries: Vectors, clumps: NDArray[np.int64],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(ivf, "_FEW", 2_000)
+    monkeypatch.setattr(IvfIndex, "_choose", None)  # would fail
+    allowed = RowSet(clumps >= 60)
+    assert 1_000 < len(allowed) < 2_000
+    for query in queries[:10]:
+        (ranking,), (right,) = (one.search(query[None], 10, allowed) for one in (index, exact))
+        assert ranking.rows.tolist() == right.rows.tolist()
+
+
+def test_of_a_filter_only_lists_that_hold_what_it_allows_are_read(
+    index: IvfIndex, queries: Vectors, clumps: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ivf, "_ROW_COST", 10_000)  # else all that is allowed would be scored
+    chosen: list[NDArray[np.int64]] = []
+    choose = IvfIndex._choose
+
+    def watched(
+        self: IvfIndex, query: NDArray[np.float32], limit: int, held: ivf._Allowed
+    ) -> tuple[NDArray[np.int64], Scores]:
+        chosen.append(choose(self, query, limit, held)[0])
+        return choose(self, query, limit, held)
+
+    monkeypatch.setattr(IvfIndex, "_choose", watched)
+    allowed = RowSet(clumps >= 80)
+    index.search(queries[:20], 10, allowed)
+    holding = np.unique(index._list_of[allowed.mask])
+    assert len(chosen) == 20
+    assert all(np.isin(lists, holding).all() for lists in chosen)
+    assert all(0 < len(lists) < index.info.lists for lists in chosen)
+    anything = RowSet(np.random.default_rng(3).random(SIZE) < 0.5)
+    index.search(queries[:20], 10, anything)
+    assert np.mean([len(lists) for lists in chosen[20:]]) < index.info.lists / 2
+
+
+def test_where_the_allowed_lie_is_counted_once_for_each_mask_that_stays(
+    index: IvfIndex, queries: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = index.set_to(index.info)
+    counted: list[int] = []
+    count = IvfIndex._counts
+
+    def watched(self: IvfIndex, allowed: RowSet) -> NDArray[np.int64]:
+        counted.append(len(allowed))
+        return count(self, allowed)
+
+    monkeypatch.setattr(IvfIndex, "_counts", watched)
+    for share in (0.8, 0.4):
+        mask = np.random.default_rng(3).random(SIZE) < share
+        for known in asked._counts(RowSet(mask)), asked._counts(RowSet(mask.copy())):
+            lists = [int(mask[asked._list_of == number].sum()) for number in range(len(known))]
+            assert known.tolist() == lists
+        counted.clear()
+        for _ in range(2):
+            asked.search(queries[:1], 10, RowSet(mask))  # it may be written to
+        mask[:] = ~mask
+        (ranking,) = asked.search(queries[:1], 10, RowSet(mask))
+        assert mask[ranking.rows].all()
+        assert len(counted) == 3
+        counted.clear()
+        mask.flags.writeable = False
+        for _ in range(3):
+            asked.search(queries[:1], 10, RowSet(mask))
+        assert len(counted) == 1
+        assert len(asked._allowed) == 1
+        del mask
+        assert not asked._allowed
+
+
 def test_above_keeps_what_is_near_enough(
     index: IvfIndex, exact: ExactIndex, queries: Vectors
 ) -> None:
-    found = index.above(queries[0], 0.6, 10_000)
-    right = exact.above(queries[0], 0.6, 1_000)
+    found = index.above(queries[0], 0.6, 10_000).products
+    right = exact.above(queries[0], 0.6, 1_000).products
     assert (found.scores >= 0.6).all()
     assert np.isin(right.rows, found.rows).mean() > 0.9
+
+
+def test_above_says_whether_it_saw_everything(index: IvfIndex, queries: Vectors) -> None:
+    assert not index.above(queries[0], 0.6, 10_000).complete  # other lists were not read
+    everything = index.set_to(replace(index.info, probes=index.info.lists))
+    assert everything.above(queries[0], 0.6, 10_000).complete
+    assert not everything.above(queries[0], -1.0, 10_000).complete  # there are more than 1,000
+    assert not everything.above(queries[0], 0.6, 3).complete
 
 
 def test_cosines_are_exact_of_the_nearest_and_near_enough_of_the_rest(
@@ -101,7 +245,7 @@ def test_cosines_are_exact_of_the_nearest_and_near_enough_of_the_rest(
 ) -> None:
     nearest = ivf.DEPTH * index.info.fetched
     for query in queries[:20]:
-        found = index.above(query, -1.0, 1_000)
+        found = index.above(query, -1.0, 1_000).products
         cosines = exact.score(query, found.rows)
         assert len(found) > nearest
         assert (found.scores == cosines).sum() >= nearest
@@ -114,9 +258,9 @@ def test_what_was_read_for_one_question_answers_the_next_the_same(
 ) -> None:
     questions: list[Callable[[IvfIndex, Vectors], Ranking]] = [
         lambda asked, query: asked.search(query[None], 10)[0],
-        lambda asked, query: asked.above(query, 0.5, 400),
+        lambda asked, query: asked.above(query, 0.5, 400).products,
         lambda asked, query: asked.search(query[None], 300, then_above=True)[0],
-        lambda asked, query: asked.above(query, 0.2, 1_000),
+        lambda asked, query: asked.above(query, 0.2, 1_000).products,
     ]
     for query, other in zip(queries[:20], queries[20:40], strict=True):
         index.search(other[None], 10)
