@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _EXACT = (".*aten::matmul.*", "__module.model.(classifier|importance)/.*")
 """Operations of our cross-encoder that stay in full precision: cosines of single tokens, and its
 head. They are a thousandth of its work."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+POOLER = r"(^|\.)pooler\."
+"""Names of weights that a bi-encoder does not use: it pools without any."""
+_CONSTANT = r"\.position_ids$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +77,52 @@ def training_libraries() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def reading(base: str, *, unused: str = "") -> Iterator[None]:
+    """Run a block that reads a base's weights; weights that it lacks are not made up.
+
+    The loader of transformers draws what a checkpoint lacks by chance, and only logs it.
+
+    Args:
+        base: id or folder, for messages.
+        unused: pattern of the names of weights that may be lacking, since nothing asks for them.
+
+    Raises:
+        ModelError: the base cannot be read, or lacks weights.
+    """
+    from transformers import PreTrainedModel  # noqa: PLC0415 - optional
+
+    _quieten()
+    loader = PreTrainedModel.__dict__["from_pretrained"]
+
+    def load(kind: type[PreTrainedModel], *given: Any, **options: Any) -> PreTrainedModel:  # noqa: ANN401
+        told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, found = loader.__func__(kind, *given, **(options | told))
+        _check_weights(base, found, unused)
+        return model
+
+    PreTrainedModel.from_pretrained = classmethod(load)
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(
+            f"{base} cannot be read as a model: {first}. Name a folder or a Hugging Face id."
+        ) from error
+    finally:
+        PreTrainedModel.from_pretrained = loader
+
+
 def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
     """The checkpoint, from tokens to unit vectors, and how it pools.
 
     Raises:
-        ModelError: the base is not there, or does more than pool and normalise.
+        ModelError: the base is not there or not whole, or does more than pool and normalise.
     """
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
     from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: PLC0415
 
-    _quieten()
-    with _readable(base):
+    with reading(base, unused=POOLER):
         model = SentenceTransformer(base, device="cpu")
     kinds = [type(part) for part in model]
     if kinds[:2] != [Transformer, Pooling] or kinds[2:] not in ([], [Normalize]):
@@ -104,12 +143,11 @@ def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
     The base is any classifier of Hugging Face.
 
     Raises:
-        ModelError: the base is not there.
+        ModelError: the base is not there or not whole.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
 
-    _quieten()
-    with _readable(base):
+    with reading(base):
         model = AutoModelForSequenceClassification.from_pretrained(base)
         tokenizer = AutoTokenizer.from_pretrained(base)
     labels = [str(model.config.id2label[place]) for place in range(model.config.num_labels)]
@@ -327,6 +365,33 @@ def _call(
     return model(**inputs)
 
 
+def _check_weights(base: str, found: Mapping[str, Any], unused: str) -> None:
+    """Make sure that the weights are the checkpoint's own.
+
+    Args:
+        base: id or folder, for messages.
+        found: what the loader says of the checkpoint.
+        unused: pattern of the names of weights that may be lacking; empty where none may.
+
+    Raises:
+        ModelError: some are lacking, or of another shape than the model has them.
+    """
+    cure = (
+        "It was cut short, its config.json is another model's, or it is a model of another kind: "
+        "download it or save it again, or name another."
+    )
+    for name, given, wanted in sorted(found["mismatched_keys"]):
+        raise ModelError(
+            f"{base} has weights {name} of the shape {tuple(given)}, where its config.json says "
+            f"{tuple(wanted)}. {cure}"
+        )
+    may = "|".join(pattern for pattern in (_CONSTANT, unused) if pattern)
+    lacking = sorted(name for name in found["missing_keys"] if not re.search(may, name))
+    if lacking:
+        others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise ModelError(f"{base} lacks the weights {lacking[0]}{others}. {cure}")
+
+
 def _quieten() -> None:
     """No progress bars and notes of the loader: the screen is the caller's."""
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - optional
@@ -346,14 +411,3 @@ def _checkpoint(
     return Checkpoint(
         module.eval(), backend.to_str(), config.hidden_size, config.max_position_embeddings
     )
-
-
-@contextlib.contextmanager
-def _readable(base: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(
-            f"{base} cannot be read as a model: {first}. Name a folder or a Hugging Face id."
-        ) from error

@@ -30,6 +30,7 @@ from tokenizers import Tokenizer
 from engine.errors import ModelError
 from engine.models.reranker import READOUT
 from engine.types import Relevance
+from indexer.export.graph import reading
 
 HEAD_FILE = "head.pt"
 GATE = -3.0
@@ -202,14 +203,15 @@ def start(base: str) -> tuple[CrossEncoder, str]:
     """A cross-encoder that ranks as the bi-encoder `base` does, and its tokenizer.
 
     Raises:
-        ModelError: the base is not there, or is no BERT.
+        ModelError: the base is not there or not whole, or is no BERT.
     """
     if (Path(base) / HEAD_FILE).is_file():
         return load(Path(base))
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - heavy
 
     try:
-        transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
+        with reading(base):
+            transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
         tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer.to_str()
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{base} is neither a BERT's folder nor a known id: {error}") from error
@@ -248,7 +250,8 @@ def load(folder: Path) -> tuple[CrossEncoder, str]:
     from transformers import AutoModel  # noqa: PLC0415 - heavy
 
     try:
-        transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
+        with reading(str(folder)):
+            transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
         head = torch.load(folder / HEAD_FILE, weights_only=True)
         model = CrossEncoder(transformer, len(transformer.encoder.layer) - len(head["gate"]))
         known = model.transformer.state_dict(prefix="transformer.")

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from engine.errors import ModelError
-from indexer.export.graph import weights_digest
+from indexer.export.graph import POOLER, reading, weights_digest
 from indexer.progress import Progress, Silent
 from indexer.train.lists import QueryList
 from indexer.train.loop import Plan, device, fit, packed, shuffled
@@ -65,7 +65,8 @@ def train_encoder(
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
 
     try:
-        whole = SentenceTransformer(str(base), device="cpu")
+        with reading(str(base), unused=POOLER):
+            whole = SentenceTransformer(str(base), device="cpu")
         if whole[1].pooling_mode != "mean":
             raise ModelError(f"{base} pools by {whole[1].pooling_mode}: only mean is trained")
     except (OSError, ValueError, AttributeError) as error:

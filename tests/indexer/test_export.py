@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import MissingExtraError, ModelError, SettingsError
 from engine.models.encoder import load_encoder
@@ -20,6 +25,7 @@ needs_torch = pytest.mark.skipif(
     reason="exporting needs torch: pip install 'daogou[train]'",
 )
 TEXTS = PASSAGES + QUERIES
+Weights = dict[str, NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,60 @@ def test_labels_may_be_named_where_the_base_does_not(tmp_path: Path) -> None:
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere cannot be read as a model"):
         export_encoder(tmp_path / "nowhere", tmp_path / "out", calibration=TEXTS)
+
+
+def changed(folder: Path, base: Path, change: Callable[[Weights], Weights]) -> Path:
+    """A copy of the base with other weights."""
+    from safetensors.numpy import load_file, save_file  # noqa: PLC0415 - optional
+
+    shutil.copytree(base, folder)
+    weights = change(load_file(folder / "model.safetensors"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def without(pattern: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {key: value for key, value in weights.items() if pattern not in key}
+
+
+@needs_torch
+def test_weights_that_a_base_lacks_are_not_made_up(base: Path, tmp_path: Path) -> None:
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+    from indexer.train.encoder import train_encoder  # noqa: PLC0415 - needs torch
+
+    lost = changed(tmp_path / "lost", base, without("layer.0"))
+    foreign = changed(
+        tmp_path / "foreign", base,
+        lambda weights: {f"model.net.{key}": value for key, value in weights.items()},
+    )  # fmt: skip
+    for folder, first in ((lost, "encoder.layer.0.attention"), (foreign, "embeddings.LayerNorm")):
+        with pytest.raises(ModelError, match=rf"{folder.name} lacks the weights {first}"):
+            export_encoder(folder, tmp_path / "out", calibration=TEXTS, max_length=32)
+        with pytest.raises(ModelError, match=rf"{folder.name} lacks the weights {first}"):
+            crossencoder.start(str(folder))
+        with pytest.raises(ModelError, match=rf"{folder.name} lacks the weights {first}"):
+            train_encoder(folder, [], tmp_path / "trained")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_torch
+def test_weights_that_do_not_fit_their_configuration_are_named(base: Path, tmp_path: Path) -> None:
+    other = changed(tmp_path / "other", base, dict)
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {"hidden_size": 48}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"shape \(32,\), where its config\.json says \(48,\)"):
+        export_encoder(other, tmp_path / "out", calibration=TEXTS, max_length=32)
+
+
+@needs_torch
+def test_a_classifier_needs_its_head_and_an_encoder_no_pooler(base: Path, tmp_path: Path) -> None:
+    bare = changed(tmp_path / "bare", base, without("pooler"))
+    export_encoder(bare, tmp_path / "out", calibration=TEXTS, max_length=32, precision="fp32")
+    whole = save_cross_encoder(tmp_path / "four", labels="ESCI")
+    for part in ("classifier", "pooler"):
+        folder = changed(tmp_path / part, whole, without(part))
+        with pytest.raises(ModelError, match=rf"lacks the weights (bert\.)?{part}"):
+            export_reranker(folder, tmp_path / "two", calibration=PAIRS, max_length=64)
 
 
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
