@@ -155,6 +155,28 @@ def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
     return _checkpoint(base, module, tokenizer, model.config), labels
 
 
+def tokenizer_of(base: str, tokenizer: object) -> str:
+    """JSON of the `tokenizers` library, of a tokenizer that transformers read.
+
+    Raises:
+        ModelError: it is no fast one, or knows no words.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"{base} has no fast tokenizer: save it with one (tokenizer.json) and export that."
+        )
+    added = backend.get_added_tokens_decoder().values()
+    words = backend.get_vocab().keys() - {token.content for token in added if token.special}
+    # Without files transformers makes a tokenizer of marks alone, to which every word is unknown.
+    if not any(character.isalnum() for word in words for character in word):
+        raise ModelError(
+            f"{base} has a tokenizer that knows no words: put its tokenizer.json or vocabulary "
+            "(vocab.txt) beside its weights."
+        )
+    return str(backend.to_str())
+
+
 def weights_digest(module: torch.nn.Module) -> str:
     """SHA-256 over every weight's name, type, shape and bytes."""
     digest = hashlib.sha256()
@@ -403,11 +425,9 @@ def _quieten() -> None:
 def _checkpoint(
     base: str, module: torch.nn.Module, tokenizer: object, config: PretrainedConfig
 ) -> Checkpoint:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ModelError(
-            f"{base} has no fast tokenizer: save it with one (tokenizer.json) and export that."
-        )
     return Checkpoint(
-        module.eval(), backend.to_str(), config.hidden_size, config.max_position_embeddings
+        module.eval(),
+        tokenizer_of(base, tokenizer),
+        config.hidden_size,
+        config.max_position_embeddings,
     )

@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 from engine.errors import ModelError
 from engine.models.reranker import READOUT
 from engine.types import Relevance
-from indexer.export.graph import reading
+from indexer.export.graph import reading, tokenizer_of
 
 HEAD_FILE = "head.pt"
 GATE = -3.0
@@ -212,7 +212,7 @@ def start(base: str) -> tuple[CrossEncoder, str]:
     try:
         with reading(base):
             transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
-        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer.to_str()
+            tokenizer = tokenizer_of(base, AutoTokenizer.from_pretrained(base))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{base} is neither a BERT's folder nor a known id: {error}") from error
     if not hasattr(transformer, "encoder") or not hasattr(transformer.encoder, "layer"):

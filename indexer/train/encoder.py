@@ -12,7 +12,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from engine.errors import ModelError
-from indexer.export.graph import POOLER, reading, weights_digest
+from indexer.export.graph import POOLER, reading, tokenizer_of, weights_digest
 from indexer.progress import Progress, Silent
 from indexer.train.lists import QueryList
 from indexer.train.loop import Plan, device, fit, packed, shuffled
@@ -59,7 +59,7 @@ def train_encoder(
     checkpoint is a sentence-transformers folder, which `daogou export encoder` reads.
 
     Raises:
-        ModelError: the base cannot be read, or pools otherwise.
+        ModelError: the base cannot be read or is not whole, or pools otherwise.
         TrainingError: `out` holds another training.
     """
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
@@ -74,7 +74,7 @@ def train_encoder(
     transformer = whole[0].auto_model.float().to(device())
     for parameter in transformer.embeddings.parameters():
         parameter.requires_grad_(False)
-    tokenizer = Tokenizer.from_str(whole.tokenizer.backend_tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(tokenizer_of(str(base), whole.tokenizer))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     tokenizer.encode_special_tokens = True

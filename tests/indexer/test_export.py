@@ -180,6 +180,23 @@ def test_a_classifier_needs_its_head_and_an_encoder_no_pooler(base: Path, tmp_pa
             export_reranker(folder, tmp_path / "two", calibration=PAIRS, max_length=64)
 
 
+@needs_torch
+def test_a_base_without_words_is_refused(base: Path, tmp_path: Path) -> None:
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+    from indexer.train.encoder import train_encoder  # noqa: PLC0415 - needs torch
+
+    mute = shutil.copytree(base, tmp_path / "mute")
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        (mute / name).unlink()
+    told = r"mute has a tokenizer that knows no words: put its tokenizer\.json"
+    with pytest.raises(ModelError, match=told):
+        export_encoder(mute, tmp_path / "out", calibration=TEXTS, max_length=32)
+    with pytest.raises(ModelError, match=told):
+        crossencoder.start(str(mute))
+    with pytest.raises(ModelError, match=told):
+        train_encoder(mute, [], tmp_path / "trained")
+
+
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="2 distinct calibration texts are too few"):
         export_encoder("any", tmp_path / "out", calibration=["kettle", "tent", "tent"])
