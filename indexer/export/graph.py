@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from engine.errors import MissingExtraError, ModelError
+from engine.errors import DaogouError, MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
 from engine.models.openvino import ov
 from engine.models.runtime import Tokens, make_batches
@@ -104,11 +104,14 @@ def reading(base: str, *, unused: str = "") -> Iterator[None]:
     PreTrainedModel.from_pretrained = classmethod(load)
     try:
         yield
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(
-            f"{base} cannot be read as a model: {first}. Name a folder or a Hugging Face id."
-        ) from error
+    except (DaogouError, MemoryError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # `tokenizers` raises nothing more particular
+        cure = "It is damaged or not whole: download it or save it again."
+        if isinstance(error, (OSError, ValueError)) and not Path(base).is_dir():
+            cure = "Name a folder or a Hugging Face id."
+        first = str(error).strip().partition("\n")[0].removesuffix(".") or type(error).__name__
+        raise ModelError(f"{base} cannot be read as a model: {first}. {cure}") from error
     finally:
         PreTrainedModel.from_pretrained = loader
 
@@ -429,5 +432,20 @@ def _checkpoint(
         module.eval(),
         tokenizer_of(base, tokenizer),
         config.hidden_size,
-        config.max_position_embeddings,
+        _positions(base, config),
     )
+
+
+def _positions(base: str, config: PretrainedConfig) -> int:
+    """How many tokens a model of this configuration can read.
+
+    Raises:
+        ModelError: it does not say.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        raise ModelError(
+            f"{base} is a model of kind {config.model_type}, which does not say how many tokens "
+            "it can read (max_position_embeddings). Name a BERT or one of its relatives."
+        )
+    return positions

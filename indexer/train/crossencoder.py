@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ SHARPNESS = 0.1
 
 APART = -1e4
 """Added to attention, it hides what is attended to."""
+
+_UNREADABLE = (AttributeError, EOFError, TypeError, UnpicklingError)
+"""What a damaged head, or one beside another kind of model, fails with."""
 
 LEARNT = ("upper", "importance", "classifier")
 """The parts of the model that a checkpoint holds beside the bi-encoder, the gates apart."""
@@ -209,12 +213,12 @@ def start(base: str) -> tuple[CrossEncoder, str]:
         return load(Path(base))
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - heavy
 
-    try:
-        with reading(base):
+    with reading(base):
+        try:
             transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
-            tokenizer = tokenizer_of(base, AutoTokenizer.from_pretrained(base))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{base} is neither a BERT's folder nor a known id: {error}") from error
+        except TypeError as error:
+            raise ModelError(f"{base} is no BERT: {error}. Name one") from error
+        tokenizer = tokenizer_of(base, AutoTokenizer.from_pretrained(base))
     if not hasattr(transformer, "encoder") or not hasattr(transformer.encoder, "layer"):
         raise ModelError(f"{base} is a {type(transformer).__name__}: name a BERT")
     plain = Tokenizer.from_str(tokenizer)
@@ -249,13 +253,20 @@ def load(folder: Path) -> tuple[CrossEncoder, str]:
     """
     from transformers import AutoModel  # noqa: PLC0415 - heavy
 
+    if not (folder / HEAD_FILE).is_file():
+        raise ModelError(
+            f"{folder} is no checkpoint of `daogou train reranker`: it has no {HEAD_FILE}. Name "
+            "the folder `checkpoint` in what that wrote"
+        )
+    with reading(str(folder)):
+        transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        Tokenizer.from_str(tokenizer)
     try:
-        with reading(str(folder)):
-            transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
         head = torch.load(folder / HEAD_FILE, weights_only=True)
         model = CrossEncoder(transformer, len(transformer.encoder.layer) - len(head["gate"]))
         known = model.transformer.state_dict(prefix="transformer.")
         model.load_state_dict(known | head)
-        return model, (folder / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, *_UNREADABLE) as error:
         raise ModelError(f"{folder} is not a whole checkpoint: {error}") from error
+    return model, tokenizer

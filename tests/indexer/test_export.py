@@ -197,6 +197,59 @@ def test_a_base_without_words_is_refused(base: Path, tmp_path: Path) -> None:
         train_encoder(mute, [], tmp_path / "trained")
 
 
+@needs_torch
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_was_cut_short_is_no_traceback(base: Path, tmp_path: Path, name: str) -> None:
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+
+    cut = shutil.copytree(base, tmp_path / "cut")
+    (cut / name).write_bytes((cut / name).read_bytes()[:100])
+    told = "cut cannot be read as a model: .* download it or save it again"
+    with pytest.raises(ModelError, match=told):
+        export_encoder(cut, tmp_path / "out", calibration=TEXTS, max_length=32)
+    with pytest.raises(ModelError, match=told):
+        crossencoder.start(str(cut))
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.safetensors", "cannot be read as a model: .* download it or save it again"),
+        ("tokenizer.json", "cannot be read as a model: .* download it or save it again"),
+        ("head.pt", "is not a whole checkpoint"),
+    ],
+)
+def test_a_trained_checkpoint_that_was_cut_short_is_no_traceback(
+    base: Path, tmp_path: Path, name: str, told: str
+) -> None:
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+
+    crossencoder.save(tmp_path / "cut", *crossencoder.start(str(base)))
+    whole = (tmp_path / "cut" / name).read_bytes()
+    for kept in (0, 100):
+        (tmp_path / "cut" / name).write_bytes(whole[:kept])
+        with pytest.raises(ModelError, match=f"cut {told}"):
+            crossencoder.load(tmp_path / "cut")
+    with pytest.raises(ModelError, match=r"is no checkpoint .*: it has no head\.pt"):
+        crossencoder.load(base)
+
+
+@needs_torch
+def test_a_model_that_does_not_say_how_much_it_reads_is_refused(base: Path, tmp_path: Path) -> None:
+    from transformers import T5Config, T5EncoderModel, XLNetConfig, XLNetModel  # noqa: PLC0415
+
+    t5 = T5EncoderModel(
+        T5Config(vocab_size=133, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
+    )
+    xlnet = XLNetModel(XLNetConfig(vocab_size=133, d_model=32, n_layer=1, n_head=2, d_inner=64))
+    for kind, model in (("t5", t5), ("xlnet", xlnet)):
+        folder = shutil.copytree(base, tmp_path / kind)
+        model.save_pretrained(folder)
+        with pytest.raises(ModelError, match=rf"{kind} is a model of kind {kind}, .* Name a BERT"):
+            export_encoder(folder, tmp_path / "out", calibration=TEXTS, max_length=32)
+
+
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="2 distinct calibration texts are too few"):
         export_encoder("any", tmp_path / "out", calibration=["kettle", "tent", "tent"])
