@@ -66,7 +66,8 @@ def read_questions(path: Path) -> list[Question]:
 
     Columns `question`, `candidate`, `label`; optional `set`, `qid`, `product_id`. Labels are 0, 1
     and 2 where a set has a 2 (answers; 1 relevant), else 0 and 1. Pieces are put in the order of
-    their texts, so that ties tell nothing.
+    their texts, so that ties tell nothing. Without a `qid` a question is known by its text and its
+    product: the same words are asked of many.
 
     Raises:
         CatalogError: the file cannot be read, lacks a column, holds no row, or has a row that
@@ -75,14 +76,16 @@ def read_questions(path: Path) -> list[Question]:
     rows = list(_rows(path))
     if not rows:
         raise CatalogError(f"{path} holds no question. Write one row a piece of text")
+    _check_ids(path, rows)
     best: dict[str, int] = {}
     for row in rows:
         best[row["set"]] = max(best.get(row["set"], 1), row["label"])
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        grouped.setdefault((row["set"], row["qid"] or row["question"]), []).append(row)
+        key = (row["set"], row["product_id"], row["qid"] or row["question"])
+        grouped.setdefault(key, []).append(row)
     found = []
-    for (kind, name), lines in grouped.items():
+    for (kind, _, name), lines in grouped.items():
         lines.sort(key=lambda line: line["candidate"])
         found.append(
             Question(
@@ -92,6 +95,24 @@ def read_questions(path: Path) -> list[Question]:
             )
         )  # fmt: skip
     return found
+
+
+def _check_ids(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that rows of one `qid` are of one question on one product.
+
+    Raises:
+        CatalogError: some are not; it names the first.
+    """
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        before = first.setdefault((row["set"], row["qid"]), row) if row["qid"] else row
+        for field in ("question", "product_id"):
+            if row[field] != before[field]:
+                raise CatalogError(
+                    f"{path}, row {number}, field {field}: {row[field]!r}, where {before[field]!r} "
+                    f"stands above beside the same qid, {row['qid']!r}. Give every question on "
+                    "every product a qid of its own, or none"
+                )
 
 
 def grouped(questions: Sequence[Question]) -> NDArray[np.int64]:

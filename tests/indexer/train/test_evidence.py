@@ -145,6 +145,31 @@ def test_cells_that_may_be_empty_and_ids_that_are_numbers_are_read(tmp_path: Pat
     assert found == [("", "0", "7"), ("s", "b", "")]
 
 
+def test_one_question_on_two_products_is_two(tmp_path: Path) -> None:
+    columns = {
+        "question": ["how long"] * 4, "product_id": ["A", "A", "B", "B"],
+        "candidate": ["2 m", "red", "3 m", "blue"], "label": [1, 0, 1, 0],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = [(one.name, one.product, one.pieces) for one in read_questions(tmp_path / "a.parquet")]
+    assert found == [("how long", "A", ("2 m", "red")), ("how long", "B", ("3 m", "blue"))]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("question", ["how long", "how wide"]), ("product_id", ["A", "B"])]
+)
+def test_a_name_of_two_questions_is_refused(tmp_path: Path, field: str, values: list[str]) -> None:
+    columns = {
+        "set": ["s", "s", "t"], "qid": ["1", "1", "1"], "question": ["how long"] * 3,
+        "product_id": ["A"] * 3, "candidate": ["2 m", "red", "x"], "label": [1, 0, 0],
+    }  # fmt: skip
+    columns[field] = [*values, "of another set"]
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    told = rf"a\.parquet, row 2, field {field}: '{values[1]}', where '{values[0]}' stands above"
+    with pytest.raises(CatalogError, match=told):
+        read_questions(tmp_path / "a.parquet")
+
+
 def test_what_belongs_together_is_one_group() -> None:
     groups = grouped(
         [
