@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine.checksums import FileEntry
-from engine.errors import ModelError
+from engine.errors import ModelError, SettingsError
 from engine.models.encoder import TransformerEncoder, load_encoder
 from engine.models.folder import (
     GRAPH_FILE,
@@ -25,6 +26,7 @@ from engine.models.folder import (
     Precision,
     RerankerInfo,
     fingerprint_of,
+    verify_model,
 )
 from engine.models.reranker import PairReranker, TokenReranker, query_inputs, softmax
 from engine.models.runtime import LENGTH_STEP
@@ -164,9 +166,10 @@ def export_reranker(
         ModelError: the base has other classes or cannot be exported, the pairs are too few, or int8
             costs too much.
         EvaluationError: the base's list of training queries is damaged.
-        SettingsError: something else than a model is in `out`.
+        SettingsError: something else than a model is in `out`, or the temperature is none.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
+    _check_temperature(temperature)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import HEAD_FILE  # noqa: PLC0415 - needs torch
@@ -229,9 +232,10 @@ def export_token_reranker(
         ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
             encoder's, of what it makes of passages, is counted in.
         EvaluationError: the base's list of training queries is damaged.
-        SettingsError: something else than a model is in `out`.
+        SettingsError: something else than a model is in `out`, or the temperature is none.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
+    _check_temperature(temperature)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import load  # noqa: PLC0415 - needs torch
@@ -285,6 +289,14 @@ def _read(
         asked, read = query_inputs(tokenizer, query), pack([passage])
         inputs.append(asked | {"passages": read.hidden, "passage_mask": read.mask})
     return inputs
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise SettingsError(
+            f"--temperature: {temperature} is none. Give a number above 0, 1 to leave logits as "
+            "they are"
+        )
 
 
 def _shift(given: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
@@ -371,10 +383,15 @@ def _write_info(folder: Path, info: ModelInfo) -> ModelInfo:
 
 
 def _finish(folder: Path, out: Path, info: ModelInfo, loss: Mapping[str, float]) -> ExportReport:
-    """Record the loss, write the model card, and report on the folder that `out` becomes."""
+    """Record the loss, write the model card, and report on the folder that `out` becomes.
+
+    Raises:
+        ModelError: what was written cannot be read back; `out` stays as it is then.
+    """
     rounded = {name: round(value, 5) for name, value in loss.items()}
     complete = _write_info(folder, info.model_copy(update={"quantisation": rounded}))
     (folder / CARD).write_text(card(complete), encoding="utf-8")
+    verify_model(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     return ExportReport(out, complete, size)
 

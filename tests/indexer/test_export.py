@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 
 from engine.errors import MissingExtraError, ModelError, SettingsError
 from engine.models.encoder import load_encoder
-from engine.models.folder import EncoderInfo, Precision, verify_model
+from engine.models.folder import WEIGHTS_FILE, EncoderInfo, ModelInfo, Precision, verify_model
 from engine.models.reranker import load_reranker
-from indexer.export.recipe import export_encoder, export_reranker, export_token_reranker
+from indexer.export import recipe
+from indexer.export.recipe import (
+    _write_info,
+    export_encoder,
+    export_reranker,
+    export_token_reranker,
+)
 from tests.checkpoints import PAIRS, PASSAGES, QUERIES, save_cross_encoder, save_encoder
 
 needs_torch = pytest.mark.skipif(
@@ -248,6 +254,38 @@ def test_a_model_that_does_not_say_how_much_it_reads_is_refused(base: Path, tmp_
         model.save_pretrained(folder)
         with pytest.raises(ModelError, match=rf"{kind} is a model of kind {kind}, .* Name a BERT"):
             export_encoder(folder, tmp_path / "out", calibration=TEXTS, max_length=32)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_none_is_refused_before_any_work(
+    tmp_path: Path, temperature: float
+) -> None:
+    told = rf"--temperature: {temperature} is none\. Give a number above 0"
+    with pytest.raises(SettingsError, match=told):
+        export_reranker("any", tmp_path / "out", calibration=PAIRS, temperature=temperature)
+    with pytest.raises(SettingsError, match=told):
+        export_token_reranker(
+            tmp_path, tmp_path, tmp_path / "out", calibration=PAIRS, temperature=temperature
+        )
+
+
+@needs_torch
+def test_what_cannot_be_read_back_replaces_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export_encoder(base, out, calibration=TEXTS, max_length=32, precision="fp32")
+    before = verify_model(out)
+
+    def damaged(folder: Path, info: ModelInfo) -> ModelInfo:
+        (folder / WEIGHTS_FILE).write_bytes(b"")
+        return _write_info(folder, info)
+
+    monkeypatch.setattr(recipe, "_write_info", damaged)
+    monkeypatch.setattr(recipe, "load_encoder", lambda _folder: load_encoder(out))
+    with pytest.raises(ModelError, match=r"model\.bin has 0 bytes"):
+        export_encoder(base, out, calibration=TEXTS, max_length=32, precision="fp32")
+    assert verify_model(out) == before
 
 
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
