@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
+from engine.types import Product
 from indexer.build import IndexOptions, index_catalog
-from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport
+from indexer.evaluate import peer_serving
+from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport, write_products
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
@@ -136,6 +141,32 @@ def test_indexing_is_measured_by_the_catalog_that_is_named(
     assert run("--catalog", empty) == [
         f"{empty} has no product to index. Name another with --catalog"
     ]
+
+
+def test_products_that_were_cut_short_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run takes what lies in the folder of work."""
+
+    def stopped() -> Iterator[Product]:
+        yield PRODUCTS[0]
+        raise KeyboardInterrupt
+
+    def full(_source: Path, target: Path) -> None:
+        target.write_text("{", encoding="utf-8")
+        raise OSError("no space left")
+
+    with pytest.raises(KeyboardInterrupt):
+        write_products(tmp_path / "products.jsonl", stopped())
+    assert not list(tmp_path.iterdir())
+    given = tmp_path / "given.jsonl"
+    assert write_products(given, PRODUCTS[:2]) == 2
+    command = ["peer", "index", "--models", ".", "--products", str(given)]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "index")])
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="no space left"):
+        peer_serving.main(None, lambda *_: None, lambda *_: pytest.fail("it serves"))
+    assert not list((tmp_path / "index").iterdir())
 
 
 @pytest.mark.slow
