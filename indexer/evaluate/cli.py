@@ -364,17 +364,20 @@ def bench(
     """
     from indexer.evaluate.bench import Bench, BenchOptions
     from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
+    from indexer.evaluate.load import stoppable
 
     options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, catalog, overload)
     judged = _read("trec", judged_queries, qrels, None) if judged_queries else None
-    report = Bench(
+    run = Bench(
         store,
         _distinct(queries),
         work,
         options,
         judged=judged,
         say=lambda line: typer.echo(line, err=True),
-    ).run()
+    )
+    with stoppable():
+        report = run.run()
     if json_out:
         typer.echo(json.dumps(bench_to_json(report), ensure_ascii=False, indent=2))
     else:
