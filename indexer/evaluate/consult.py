@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.guide.evidence import EvidenceRanker, Read
 from engine.protocols import Encoder
 from indexer.evaluate.statistics import Interval, bootstrap, randomisation_test
-from indexer.train.evidence import Across, Question, f1, folds, train_evidence
+from indexer.train.evidence import Across, Question, check_enough, f1, folds, train_evidence
 
 OURS = "daogou"
 _DEPTH = 5
@@ -72,10 +72,16 @@ def cross_validate(
         across: adapts a reranker in each fold, where there is one.
         untuned: the cosines of another encoder, a peer, by question.
         on_progress: told how many questions were ranked.
+
+    Raises:
+        TrainingError: a fold would leave too few questions to learn from.
     """
+    parts = list(folds(questions, count, seed))
+    for inside, _ in parts:
+        check_enough([questions[place] for place in inside], seed, across=across is not None)
     ours: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(questions)
     said = np.zeros(len(questions), dtype=np.bool_)
-    for inside, outside in folds(questions, count, seed):
+    for inside, outside in parts:
         trained = train_evidence(
             [questions[place] for place in inside], [reads[place] for place in inside],
             name="fold", encoder=encoder, across=across, seed=seed,

@@ -255,14 +255,11 @@ def train_evidence(
     what they were trained on they are too sure.
 
     Raises:
-        TrainingError: there are too few questions, or all can be answered, or none.
+        TrainingError: there are too few questions, or all can be answered, or none, or too few that
+            have nothing to do with each other.
     """
+    check_enough(questions, seed, across=across is not None)
     truth = np.array([one.answerable for one in questions], dtype=np.bool_)
-    if truth.sum() < _FEWEST or (~truth).sum() < _FEWEST:
-        raise TrainingError(
-            f"{int(truth.sum())} questions have a piece that answers, {int((~truth).sum())} have "
-            f"none. At least {_FEWEST} of each kind are needed"
-        )
     table = np.concatenate([read.features for read in reads])
     info = EvidenceInfo(
         name=name, encoder=encoder, answerable=(1.0, 0.0, 0.0), threshold=0.5,
@@ -292,6 +289,22 @@ def train_evidence(
     return Trained(info.model_copy(update=fitted), _joined(heads), adapters)
 
 
+def check_enough(questions: Sequence[Question], seed: int, *, across: bool) -> None:
+    """Make sure that `train_evidence` can learn from these questions, before it takes its time.
+
+    Raises:
+        TrainingError: it cannot; the message says what is lacking.
+    """
+    truth = np.array([one.answerable for one in questions], dtype=np.bool_)
+    if truth.sum() < _FEWEST or (~truth).sum() < _FEWEST:
+        raise TrainingError(
+            f"{int(truth.sum())} questions have a piece that answers, {int((~truth).sum())} have "
+            f"none. At least {_FEWEST} of each kind are needed"
+        )
+    for count in (_INNER_FOLDS, *((_INNER_FOLDS_ACROSS,) if across else ())):
+        list(folds(questions, count, seed))
+
+
 def _at(
     places: NDArray[np.int64], questions: Sequence[Question], reads: Sequence[Read]
 ) -> tuple[list[Question], list[Read]]:
@@ -301,11 +314,31 @@ def _at(
 def folds(
     questions: Sequence[Question], count: int, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Places of the questions inside and outside of each fold; a group is on one side."""
+    """Places of the questions inside and outside of each fold; a group is on one side.
+
+    Groups are drawn into folds; where that leaves a fold with nothing outside, or with nothing to
+    learn from inside, they are dealt out in turn, those to learn from first.
+
+    Raises:
+        TrainingError: there are too few groups for so many folds.
+    """
     groups = grouped(questions)
-    drawn = np.random.default_rng(seed).integers(0, count, int(groups.max()) + 1)[groups]
+    number = int(groups.max()) + 1
+    taught = np.zeros(number, dtype=np.bool_)
+    taught[groups[[one.gains.max() > 0 for one in questions]]] = True
+    if number < count or taught.sum() < 2:
+        raise TrainingError(
+            f"the {len(questions)} questions make up {number} groups of one product, of the same "
+            f"words or of the same pieces, {int(taught.sum())} of them with a piece that answers. "
+            f"For {count} folds at least {count} groups are needed, and 2 with such a piece"
+        )
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, count, number)
+    if len(np.unique(drawn)) < count or len(np.unique(drawn[taught])) < 2:
+        order = random.permutation(number)
+        drawn[order[np.argsort(~taught[order], kind="stable")]] = np.arange(number) % count
     for fold in range(count):
-        yield np.flatnonzero(drawn != fold), np.flatnonzero(drawn == fold)
+        yield np.flatnonzero(drawn[groups] != fold), np.flatnonzero(drawn[groups] == fold)
 
 
 def _logistic(statistics: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, ...]:

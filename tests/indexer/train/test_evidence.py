@@ -27,12 +27,14 @@ from engine.models.reranker import SHIPPED_RERANKER, load_adapted
 from engine.models.tokens import pack
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
+from indexer.evaluate.consult import cross_validate
 from indexer.publish import publish
 from indexer.train.evidence import (
     Question,
     _fit,
     _joined,
     best_threshold,
+    folds,
     grouped,
     read_all,
     read_questions,
@@ -261,6 +263,54 @@ def test_a_reranker_is_adapted_beside_the_encoder_it_reads() -> None:
 def test_too_few_questions_are_refused() -> None:
     with pytest.raises(TrainingError, match="At least 10"):
         train_evidence([question("a")], [], name="n", encoder="e")
+
+
+def several(count: int, answering: int) -> list[Question]:
+    """Questions on so many products, ten of each; the first products' have a piece that answers."""
+    return [
+        replace(
+            question(f"w{product}x{place}", f"P{product}", (f"a{product}x{place}", "b")),
+            gains=np.array([float(product < answering and place % 2), 0.0], np.float32),
+        )
+        for product in range(count)
+        for place in range(10)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_fold_is_empty_and_every_one_has_something_to_learn_from(seed: int) -> None:
+    asked = several(6, answering=2)
+    parts = list(folds(asked, 5, seed))
+    assert sorted(np.concatenate([outside for _, outside in parts])) == list(range(60))
+    for inside, outside in parts:
+        assert len(outside)
+        assert any(asked[place].answerable for place in inside)
+        products = [{asked[place].product for place in side} for side in (inside, outside)]
+        assert not products[0] & products[1]
+
+
+def test_folds_that_can_be_drawn_by_chance_are() -> None:
+    """Figures that were measured stay comparable."""
+    asked = several(40, answering=40)
+    groups = grouped(asked)
+    drawn = np.random.default_rng(0).integers(0, 5, 40)[groups]
+    for fold, (_, outside) in enumerate(folds(asked, 5, 0)):
+        assert outside.tolist() == np.flatnonzero(drawn == fold).tolist()
+
+
+@pytest.mark.parametrize(("count", "answering"), [(2, 2), (4, 1)])
+def test_too_few_groups_are_refused(count: int, answering: int) -> None:
+    asked = several(count, answering) * 2
+    told = f"make up {count} groups .*, {answering} of them with .* at least 3 groups are needed"
+    with pytest.raises(TrainingError, match=told):
+        train_evidence(asked, [], name="n", encoder="e")
+    with pytest.raises(TrainingError, match=told.replace("3", "5")):
+        cross_validate(asked, [], encoder="e")
+
+
+def test_folds_that_leave_too_little_are_refused_before_any_training() -> None:
+    with pytest.raises(TrainingError, match=r"make up 2 groups .* at least 3 groups are needed"):
+        cross_validate(several(3, 3), [], encoder="e", count=3)
 
 
 def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
