@@ -166,7 +166,7 @@ def evaluate_consult(
     """Measure how well answers are found in a catalog's texts. Needs the extra `train`."""
     from engine.guide.evidence import load_evidence
     from engine.models.encoder import SHIPPED_ENCODER, load_encoder
-    from indexer.evaluate.consult import cross_validate, measure, untuned_cosines
+    from indexer.evaluate.consult import check_fits, cross_validate, measure, untuned_cosines
     from indexer.evaluate.consult_report import to_json, to_tables
     from indexer.train.evidence import read_all, read_questions
     from indexer.train.evidence_across import AcrossTrainer, reranker_for
@@ -174,13 +174,15 @@ def evaluate_consult(
     asked = read_questions(questions)
     encoder = encoder or SHIPPED_ENCODER
     reader = load_encoder(encoder, threads=threads, tokens=True)
-    reads = read_all(asked, reader)
     adapted = reranker_for(reader.fingerprint, reranker)
     across = AcrossTrainer(adapted, encoder, threads=threads) if adapted else None
+    ranker = load_evidence(model) if model else None
+    if ranker is not None:
+        check_fits(ranker.info, reader.fingerprint, across.fingerprint if across else "")
+    reads = read_all(asked, reader)
     peer = untuned_cosines(asked, load_encoder(untuned, threads=threads)) if untuned else None
-    if model is not None:
-        ranker = load_evidence(model)
-        if across is not None and across.fingerprint == ranker.info.reranker:
+    if ranker is not None:
+        if across is not None and ranker.info.reranker:
             reads = across.read(ranker.adapters, asked, reads)
         evaluation = measure(asked, reads, ranker, untuned=peer)
     else:

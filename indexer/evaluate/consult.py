@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.guide.evidence import EvidenceRanker, Read
+from engine.errors import ModelError
+from engine.guide.evidence import EvidenceInfo, EvidenceRanker, Read
 from engine.protocols import Encoder
 from indexer.evaluate.statistics import Interval, bootstrap, randomisation_test
 from indexer.train.evidence import Across, Question, check_enough, f1, folds, train_evidence
@@ -94,6 +95,25 @@ def cross_validate(
             said[place] = ranker.says(ranker.answerable(read))
         on_progress(len(outside))
     return _summed_up(questions, _ways(ours, reads, untuned), said)
+
+
+def check_fits(info: EvidenceInfo, encoder: str, reranker: str) -> None:
+    """Make sure that a ranker reads what it was fitted on.
+
+    Args:
+        info: what the ranker says of itself.
+        encoder: fingerprint of the one that reads.
+        reranker: fingerprint of the one beside it; empty where there is none.
+
+    Raises:
+        ModelError: it was fitted on another encoder, or adapts another reranker.
+    """
+    if info.encoder != encoder:
+        raise ModelError(
+            f"{info.name!r} was fitted on another encoder: name that one with --encoder"
+        )
+    if info.reranker and info.reranker != reranker:
+        raise ModelError(f"{info.name!r} adapts another reranker: name that one with --reranker")
 
 
 def measure(

@@ -352,6 +352,18 @@ def test_a_set_without_an_answer_has_no_ranking_to_measure(tmp_path: Path) -> No
     assert "none" in CliRunner().invoke(app, command).output
 
 
+@pytest.mark.parametrize("part", ["encoder", "reranker"])
+def test_a_ranker_is_not_measured_beside_other_models(
+    table: Path, tmp_path: Path, part: str
+) -> None:
+    folder = shutil.copytree(SHIPPED_EVIDENCE, tmp_path / "other")
+    info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    (folder / INFO_FILE).write_text(json.dumps(info | {part: "another"}), encoding="utf-8")
+    command = ["evaluate", "consult", "--questions", str(table), "--model", str(folder)]
+    with pytest.raises(ModelError, match=rf"another {part}: name that one with --{part}"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
 def test_evaluation_in_folds(table: Path) -> None:
     run = CliRunner().invoke(
         app, ["evaluate", "consult", "--questions", str(table), "--folds", "2", "--json",
