@@ -202,6 +202,18 @@ def run_torch(module: torch.nn.Module, sequences: Sequence[Encoding]) -> NDArray
     return np.stack([rows[place] for place in range(len(sequences))])
 
 
+def read_tokens(model: CrossEncoder, sequences: Sequence[Encoding]) -> list[NDArray[np.float32]]:
+    """What a cross-encoder of ours makes of passages: (tokens, width) of each."""
+    import torch  # noqa: PLC0415 - optional
+
+    rows: dict[int, NDArray[np.float32]] = {}
+    with torch.inference_mode():
+        for batch in make_batches(sequences, INPUTS[:2]):
+            output = model.read_passages(*(torch.from_numpy(batch.inputs[n]) for n in INPUTS[:2]))
+            rows.update(zip(batch.places.tolist(), output.numpy(), strict=True))
+    return [rows[place][: len(sequence)] for place, sequence in enumerate(sequences)]
+
+
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Unit vectors of texts, (batch, dim), from their tokens (batch, length, dim) and the mask."""
     import torch  # noqa: PLC0415 - optional

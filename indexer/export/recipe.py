@@ -30,7 +30,7 @@ from engine.models.folder import (
 )
 from engine.models.reranker import PairReranker, TokenReranker, query_inputs, softmax
 from engine.models.runtime import LENGTH_STEP
-from engine.models.tokenizer import load_tokenizer
+from engine.models.tokenizer import cutting, load_tokenizer
 from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
@@ -40,6 +40,7 @@ from indexer.export.graph import (
     Checkpoint,
     load_bi_encoder,
     load_cross_encoder,
+    read_tokens,
     run_torch,
     training_libraries,
     weights_digest,
@@ -52,8 +53,12 @@ MIN_COSINE = 0.98
 """Below it on any held-out text, the vectors are not comparable with full precision."""
 MAX_SHIFT = 0.1
 """How far quantisation may move any class probability of a held-out pair."""
+MIN_TOKEN_COSINE = 0.9
+"""Below it, on average over tokens, two encoders are not one in two precisions: in int8 what ships
+has 0.998, and models that were trained apart are near 0."""
 MIN_CALIBRATION = 50
 MOST_CALIBRATED, MOST_HELD_OUT = 500, 2_000
+_COMPARED = 16
 _BESIDE = (TOKENIZER_FILE, GRAPH_FILE, WEIGHTS_FILE, TRAINING_QUERIES)
 
 
@@ -229,8 +234,9 @@ def export_token_reranker(
 
     Raises:
         MissingExtraError: torch, transformers or NNCF is not installed.
-        ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
-            encoder's, of what it makes of passages, is counted in.
+        ModelError: either model cannot be read, the checkpoint was not trained over that encoder,
+            the pairs are too few, or int8 costs too much: the encoder's, of what it makes of
+            passages, is counted in.
         EvaluationError: the base's list of training queries is damaged.
         SettingsError: something else than a model is in `out`, or the temperature is none.
     """
@@ -245,6 +251,7 @@ def export_token_reranker(
         reading = load_encoder(encoder, tokens=True)
         positions = model.transformer.config.max_position_embeddings
         checkpoint = Checkpoint(model.eval(), written, reading.dim, positions)
+        _check_trained_over(base, checkpoint, encoder, reading, [passage for _, passage in used])
         with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, QUERY_TOKENS)
             tokenizer = load_tokenizer(folder, QUERY_TOKENS)
@@ -297,6 +304,44 @@ def _check_temperature(temperature: float) -> None:
             f"--temperature: {temperature} is none. Give a number above 0, 1 to leave logits as "
             "they are"
         )
+
+
+def _check_trained_over(
+    base: Path,
+    checkpoint: Checkpoint,
+    folder: Path,
+    encoder: TransformerEncoder,
+    passages: Sequence[str],
+) -> None:
+    """Make sure that a checkpoint of ours reads passages as the encoder does.
+
+    Raises:
+        ModelError: it has another tokenizer or width, or makes something else of the first ones.
+    """
+    some = passages[:_COMPARED]
+    longest = min(encoder.info.max_length, checkpoint.positions)
+    sequences = cutting(Tokenizer.from_str(checkpoint.tokenizer), longest).encode_batch(some)
+    _, read = encoder.read_passages(some)
+    if checkpoint.module.transformer.config.hidden_size == encoder.dim:
+        cosines = [
+            _cosines(own[: len(other)], other)
+            for own, other in zip(read_tokens(checkpoint.module, sequences), read, strict=True)
+        ]
+        if np.concatenate(cosines).mean() >= MIN_TOKEN_COSINE:
+            return
+    raise ModelError(
+        f"{base} was not trained over the encoder in {folder}, which makes something else of "
+        "texts. Name the exported encoder that it was trained over with --encoder"
+    )
+
+
+def _cosines(ours: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosine of each token with the other model's; 0 where the texts were cut otherwise."""
+    if ours.shape != others.shape:
+        return np.zeros(1, dtype=np.float32)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(others, axis=1)
+    found: NDArray[np.float32] = (ours * others).sum(axis=1) / lengths
+    return found
 
 
 def _shift(given: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:

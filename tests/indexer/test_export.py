@@ -288,6 +288,34 @@ def test_what_cannot_be_read_back_replaces_nothing(
     assert verify_model(out) == before
 
 
+@needs_torch
+def test_a_checkpoint_is_not_exported_over_another_encoder(base: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel  # noqa: PLC0415 - optional
+
+    from indexer.train import crossencoder  # noqa: PLC0415 - needs torch
+
+    crossencoder.save(tmp_path / "cross", *crossencoder.start(str(base)))
+    for width, layers in ((64, 2), (32, 3)):
+        folder = shutil.copytree(base, tmp_path / f"bert-{width}")
+        config = BertConfig(
+            vocab_size=133, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=64,
+        )  # fmt: skip
+        BertModel(config).save_pretrained(folder)
+        encoder = export_encoder(
+            folder, tmp_path / f"{width}", calibration=TEXTS, max_length=32, precision="fp32"
+        ).folder
+        told = rf"cross was not trained over the encoder in .*{width}"
+        with pytest.raises(ModelError, match=told):
+            export_token_reranker(
+                tmp_path / "cross", encoder, tmp_path / "out", calibration=PAIRS, precision="fp32"
+            )
+    encoder = export_encoder(base, tmp_path / "own", calibration=TEXTS, max_length=32).folder
+    export_token_reranker(
+        tmp_path / "cross", encoder, tmp_path / "out", calibration=PAIRS, precision="fp32"
+    )
+
+
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="2 distinct calibration texts are too few"):
         export_encoder("any", tmp_path / "out", calibration=["kettle", "tent", "tent"])
