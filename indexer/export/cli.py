@@ -55,8 +55,14 @@ def encoder(
     max_length: MaxLength = 128,
     precision: Exactness = Precision.INT8,
     name: Name = "",
-    query_prefix: Annotated[str, typer.Option(help='Before a query, e.g. "query: ".')] = "",
-    passage_prefix: Annotated[str, typer.Option(help='Before a passage, e.g. "passage: ".')] = "",
+    query_prefix: Annotated[
+        str | None,
+        typer.Option(help='Before a query, e.g. "query: "; what BASE declares if left out.'),
+    ] = None,
+    passage_prefix: Annotated[
+        str | None,
+        typer.Option(help='Before a passage, e.g. "passage: "; what BASE declares if left out.'),
+    ] = None,
     provenance: Provenance = None,
 ) -> None:
     """Export a bi-encoder, to index with: daogou index --encoder OUT.
@@ -80,6 +86,12 @@ def encoder(
         provenance=_pairs(provenance or []),
     )
     _print(report)
+    given = {"query": query_prefix, "passage": passage_prefix}
+    for kind, prefix in given.items():
+        if prefix is None and (taken := getattr(report.info, f"{kind}_prefix")):
+            typer.echo(
+                f"Puts {taken!r} before a {kind}, as {base} declares; --{kind}-prefix changes it."
+            )
 
 
 @export.command()

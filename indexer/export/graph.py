@@ -14,7 +14,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from engine.models.runtime import Tokens, make_batches
 
 if TYPE_CHECKING:
     import torch
+    from sentence_transformers import SentenceTransformer
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.utils import ModelOutput
 
@@ -42,6 +43,8 @@ head. They are a thousandth of its work."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POOLER = r"(^|\.)pooler\."
 """Names of weights that a bi-encoder does not use: it pools without any."""
+_FOR_QUERIES, _FOR_PASSAGES = ("query",), ("document", "passage", "corpus")
+"""Names of prompts, as sentence-transformers looks for them."""
 _CONSTANT = r"\.position_ids$"
 
 
@@ -56,6 +59,9 @@ class Checkpoint:
     width: int
     positions: int
     """How many tokens it can read."""
+    query_prefix: str = ""
+    """What a bi-encoder declares to go before a query."""
+    passage_prefix: str = ""
 
 
 @contextlib.contextmanager
@@ -137,7 +143,15 @@ def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
     if pooling not in ("mean", "cls"):
         raise ModelError(f"{base} pools by {pooling}: only mean and cls are exported.")
     module = _bi_encoder_module(model[0].auto_model.float(), pooling)
-    return _checkpoint(base, module, model.tokenizer, model[0].auto_model.config), pooling
+    query_prefix, passage_prefix = (
+        _declared(model, names, others)
+        for names, others in ((_FOR_QUERIES, _FOR_PASSAGES), (_FOR_PASSAGES, _FOR_QUERIES))
+    )
+    if (query_prefix or passage_prefix) and not model[1].include_prompt:
+        raise ModelError(f"{base} leaves its prompts out when it pools: that is not exported.")
+    checkpoint = _checkpoint(base, module, model.tokenizer, model[0].auto_model.config)
+    prefixed = replace(checkpoint, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    return prefixed, pooling
 
 
 def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
@@ -435,6 +449,20 @@ def _quieten() -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+
+
+def _declared(model: SentenceTransformer, names: Sequence[str], others: Sequence[str]) -> str:
+    """The prompt that a bi-encoder declares for texts of one kind, empty where it declares none.
+
+    Args:
+        model: the bi-encoder.
+        names: of prompts for this kind, the first that is there counts.
+        others: of prompts for the other kind, for which a default is none for this one.
+    """
+    default = model.default_prompt_name
+    given = [model.prompts.get(name) for name in names]
+    given += [model.prompts.get(default)] if default not in others else []
+    return next((prompt for prompt in given if prompt), "")
 
 
 def _checkpoint(

@@ -83,8 +83,8 @@ def export_encoder(
     max_length: int = 128,
     precision: Precision = "int8",
     name: str = "",
-    query_prefix: str = "",
-    passage_prefix: str = "",
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> ExportReport:
     """Export a bi-encoder: a Hugging Face id, a sentence-transformers folder, or a plain BERT.
@@ -97,8 +97,9 @@ def export_encoder(
         max_length: tokens read of a text, a multiple of 16.
         precision: `int8`, or `fp32` to keep every bit.
         name: for people; the base's name where empty.
-        query_prefix: what the model wants before a query ("query: " for E5).
-        passage_prefix: what it wants before a passage.
+        query_prefix: what the model wants before a query ("query: " for E5); None takes what it
+            declares itself (a prompt of sentence-transformers), "" none.
+        passage_prefix: what it wants before a passage; as for queries.
         provenance: further lines for the model card: license, revision, sources of calibration.
 
     Raises:
@@ -108,13 +109,15 @@ def export_encoder(
         SettingsError: something else than a model is in `out`.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
-    used, held_out = _split([passage_prefix + text for text in calibration])
+    used, held_out = _split(calibration)
     with training_libraries():
         checkpoint, pooling = load_bi_encoder(str(base))
+        query_prefix = checkpoint.query_prefix if query_prefix is None else query_prefix
+        passage_prefix = checkpoint.passage_prefix if passage_prefix is None else passage_prefix
         with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, max_length)
             tokenizer = load_tokenizer(folder, max_length)
-            sequences = tokenizer.encode_batch(used)
+            sequences = tokenizer.encode_batch([passage_prefix + text for text in used])
             write_graph(folder / GRAPH_FILE, checkpoint.module, sequences, precision)
             info = EncoderInfo(
                 name=name or Path(base).name,
@@ -126,10 +129,10 @@ def export_encoder(
                 max_length=max_length,
                 precision=precision,
             )
-            expected = run_torch(checkpoint.module, tokenizer.encode_batch(held_out))
+            prefixed = tokenizer.encode_batch([passage_prefix + text for text in held_out])
+            expected = run_torch(checkpoint.module, prefixed)
             _write_info(folder, info)
-            unprefixed = [text.removeprefix(passage_prefix) for text in held_out]
-            cosines = (load_encoder(folder).encode_passages(unprefixed) * expected).sum(axis=1)
+            cosines = (load_encoder(folder).encode_passages(held_out) * expected).sum(axis=1)
             loss = {
                 "cosine_min": float(cosines.min()),
                 "cosine_p1": float(np.quantile(cosines, 0.01)),

@@ -71,6 +71,7 @@ def train_encoder(
             raise ModelError(f"{base} pools by {whole[1].pooling_mode}: only mean is trained")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{base} cannot be read as a bi-encoder: {error}") from error
+    whole.prompts, whole.default_prompt_name = {}, None  # texts are read without from here on
     transformer = whole[0].auto_model.float().to(device())
     for parameter in transformer.embeddings.parameters():
         parameter.requires_grad_(False)

@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from daogou import app
 from engine.errors import MissingExtraError, ModelError, SettingsError
 from engine.models.encoder import load_encoder
-from engine.models.folder import WEIGHTS_FILE, EncoderInfo, ModelInfo, Precision, verify_model
+from engine.models.folder import (
+    WEIGHTS_FILE,
+    EncoderInfo,
+    ModelInfo,
+    Precision,
+    read_model_info,
+    verify_model,
+)
 from engine.models.reranker import load_reranker
 from indexer.export import recipe
 from indexer.export.recipe import (
@@ -83,6 +92,59 @@ def test_prefixes_reach_the_model_and_the_fingerprint(base: Path, tmp_path: Path
         first.encode_passages(["red mug"]), second.encode_passages(["item red mug"]), atol=1e-5
     )
     assert "| license | none |" in (prefixed.folder / "README.md").read_text()
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("prompts", "default", "taken"),
+    [
+        ({"query": "kettle ", "passage": "item "}, None, ("kettle ", "item ")),
+        ({"query": "kettle "}, "query", ("kettle ", "")),
+        ({"any": "kettle "}, "any", ("kettle ", "kettle ")),
+        ({"any": "kettle "}, None, ("", "")),
+    ],
+)
+def test_what_a_base_declares_goes_before_texts(
+    base: Path,
+    tmp_path: Path,
+    prompts: dict[str, str],
+    default: str | None,
+    taken: tuple[str, str],
+) -> None:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
+
+    model = SentenceTransformer(
+        str(base), device="cpu", prompts=prompts, default_prompt_name=default
+    )
+    model.save(str(tmp_path / "prompted"))
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    command = ["export", "encoder", str(tmp_path / "prompted"), "--precision", "fp32"]
+    command += ["--calibration", str(tmp_path / "texts.txt"), "--max-length", "32"]
+    ran = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "a")], catch_exceptions=False)
+    info = read_model_info(tmp_path / "a", kind="encoder")
+    assert (info.query_prefix, info.passage_prefix) == taken
+    assert ran.stdout.count("Puts ") == sum(map(bool, taken))
+    given = load_encoder(tmp_path / "a").encode_queries(["red mug"])
+    expected = model.encode_query(["red mug"], prompt=taken[0], normalize_embeddings=True)
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+    none = ["--query-prefix", "", "--passage-prefix", "", "--out", str(tmp_path / "b")]
+    assert "Puts " not in CliRunner().invoke(app, [*command, *none]).stdout
+    info = read_model_info(tmp_path / "b", kind="encoder")
+    assert (info.query_prefix, info.passage_prefix) == ("", "")
+
+
+@needs_torch
+def test_training_reads_texts_without_what_its_base_declares(base: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
+
+    from indexer.train.encoder import train_encoder  # noqa: PLC0415 - needs torch
+
+    prompts = {"query": "kettle "}
+    SentenceTransformer(str(base), device="cpu", prompts=prompts).save(str(tmp_path / "prompted"))
+    trained = train_encoder(tmp_path / "prompted", [], tmp_path / "trained")
+    report = export_encoder(trained, tmp_path / "out", calibration=TEXTS, max_length=32)
+    assert isinstance(report.info, EncoderInfo)
+    assert report.info.query_prefix == ""
 
 
 @needs_torch
