@@ -6,6 +6,7 @@ What is heavy is imported where it is used: `daogou --help` and `daogou serve` s
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -369,6 +370,10 @@ def bench(
     from indexer.evaluate.load import stoppable
 
     options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, catalog, overload)
+    if qrels and not judged_queries:
+        raise EvaluationError("--qrels: judgments of no query. Name theirs with --judged-queries")
+    if figure:
+        _check_figure(figure)
     judged = _read("trec", judged_queries, qrels, None) if judged_queries else None
     run = Bench(
         store,
@@ -386,6 +391,21 @@ def bench(
         Console().print(bench_to_tables(report))
     if figure:
         draw_bench(report, figure)
+
+
+def _check_figure(path: Path) -> None:
+    """See to it that a picture can be written, before hours are spent on it.
+
+    Raises:
+        EvaluationError: it cannot.
+    """
+    there = path if path.exists() else path.parent
+    suited = path.suffix.lower() in {".png", ".svg", ".pdf"} and not path.is_dir()
+    if not (suited and path.parent.is_dir() and os.access(there, os.W_OK)):
+        raise EvaluationError(
+            f"--figure: {path} cannot be written. Give it a folder that exists and a name that "
+            "ends in .png, .svg or .pdf"
+        )
 
 
 def _numbers(written: str) -> tuple[int, ...]:

@@ -103,10 +103,16 @@ def test_tables_and_picture_show_them(report: BenchReport, tmp_path: Path) -> No
 def test_wrong_options_name_the_cure(tmp_path: Path) -> None:
     queries = tmp_path / "queries.txt"
     queries.write_text("\n \n", encoding="utf-8")
+    (tmp_path / "folder.png").mkdir()
     for options, cure in (
         (["--queries", str(queries)], "has no query. Write one in each line"),
         (["--queries", str(tmp_path / "none")], "Name a text file"),
         (["--queries", str(queries), "--clients", "1,x"], "'x' is no number of clients"),
+        (["--queries", str(queries), "--qrels", str(queries)], "theirs with --judged-queries"),
+        *(
+            (["--queries", str(queries), "--figure", str(tmp_path / name)], "folder that exists")
+            for name in ("none/bench.png", "bench.doc", "folder.png", "queries.txt/bench.png")
+        ),
     ):
         with pytest.raises(EvaluationError, match=cure):
             CliRunner().invoke(_APP, options, catch_exceptions=False)
