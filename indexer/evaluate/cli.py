@@ -428,7 +428,7 @@ def _distinct(path: Path) -> list[str]:
         EvaluationError: it cannot be read, has none, or one that cannot be asked.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}. Name a text file") from error
     written = (line.rpartition("\t")[2].strip() for line in lines)

@@ -46,7 +46,8 @@ def whole(path: Path) -> Iterator[Path]:
 
 def read_products(path: Path) -> list[dict[str, Any]]:
     """The products of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def texts_of(products: list[dict[str, Any]]) -> list[str]:

@@ -472,12 +472,15 @@ def _checkpoint(
         module.eval(),
         tokenizer_of(base, tokenizer),
         config.hidden_size,
-        _positions(base, config),
+        _positions(base, module, config),
     )
 
 
-def _positions(base: str, config: PretrainedConfig) -> int:
+def _positions(base: str, module: torch.nn.Module, config: PretrainedConfig) -> int:
     """How many tokens a model of this configuration can read.
+
+    RoBERTa and its kin count positions from behind that of padding: they read two fewer than
+    they have.
 
     Raises:
         ModelError: it does not say.
@@ -488,4 +491,8 @@ def _positions(base: str, config: PretrainedConfig) -> int:
             f"{base} is a model of kind {config.model_type}, which does not say how many tokens "
             "it can read (max_position_embeddings). Name a BERT or one of its relatives."
         )
+    for name, part in module.named_modules():
+        before = getattr(part, "padding_idx", None)
+        if name.endswith(".position_embeddings") and before is not None:
+            return positions - int(before) - 1
     return positions

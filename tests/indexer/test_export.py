@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from daogou import app
-from engine.errors import MissingExtraError, ModelError, SettingsError
+from engine.errors import CatalogError, MissingExtraError, ModelError, SettingsError
 from engine.models.encoder import load_encoder
 from engine.models.folder import (
     WEIGHTS_FILE,
@@ -376,6 +376,31 @@ def test_a_checkpoint_is_not_exported_over_another_encoder(base: Path, tmp_path:
     export_token_reranker(
         tmp_path / "cross", encoder, tmp_path / "out", calibration=PAIRS, precision="fp32"
     )
+
+
+@needs_torch
+@pytest.mark.parametrize("kind", ["Roberta", "MPNet"])
+def test_positions_that_are_not_read_do_not_count(base: Path, tmp_path: Path, kind: str) -> None:
+    import transformers  # noqa: PLC0415 - optional
+
+    folder = shutil.copytree(base, tmp_path / kind)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=133, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    options: dict[str, Any] = {"calibration": TEXTS, "precision": "fp32"}
+    with pytest.raises(ModelError, match="up to 32, as many tokens as the base can read"):
+        export_encoder(folder, tmp_path / "out", max_length=48, **options)
+    export_encoder(folder, tmp_path / "out", max_length=32, **options)
+
+
+def test_a_calibration_line_without_its_tab_is_named(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("mug\tred mug\n\ntent\tgreen\u2028tent\nkettle\n", encoding="utf-8")
+    command = ["export", "reranker", "any", "--out", str(tmp_path / "out")]
+    with pytest.raises(CatalogError, match=r"pairs\.tsv, line 4 lacks its tab"):
+        CliRunner().invoke(app, [*command, "--calibration", str(pairs)], catch_exceptions=False)
 
 
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport, write_pr
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
+from indexer.evaluate.peer_serving import read_products
 from indexer.evaluate.peers import KEYWORD, ONNX, PEER, PEERS
 from tests.checkpoints import PAIRS, PASSAGES, save_encoder
 from tests.shop import PRODUCTS, write_catalog
@@ -173,6 +175,12 @@ def test_products_that_were_cut_short_are_not_there(
     with pytest.raises(OSError, match="no space left"):
         peer_serving.main(None, lambda *_: None, lambda *_: pytest.fail("it serves"))
     assert not list((tmp_path / "index").iterdir())
+
+
+def test_a_product_with_any_line_break_is_one_line_to_peers(tmp_path: Path) -> None:
+    product = replace(PRODUCTS[0], description="one\u2028two\x85three")
+    write_products(tmp_path / "products.jsonl", [product])
+    assert read_products(tmp_path / "products.jsonl") == [product.to_dict()]
 
 
 @pytest.mark.slow
