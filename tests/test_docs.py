@@ -29,6 +29,10 @@ def commands(group: TyperGroup, prefix: str = "daogou") -> Iterator[tuple[str, T
             yield f"{prefix} {name}", command
 
 
+def heading(section: str) -> str:
+    return section.partition("\n")[0]
+
+
 def every_command() -> list[tuple[str, TyperCommand]]:
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
@@ -43,6 +47,24 @@ def test_every_command_and_option_is_documented(name: str, command: TyperCommand
         for option in parameter.opts:
             if option.startswith("-") and option != "--help":
                 assert f"`{option}" in COMMANDS, f"{name} {option}"
+
+
+@pytest.mark.parametrize("section", re.split(r"(?m)^## ", COMMANDS)[1:], ids=heading)
+def test_a_section_tells_of_the_options_of_its_own_commands(section: str) -> None:
+    known = dict(every_command())
+    names = [re.sub(r" [A-Z]+$", "", name) for name in heading(section).split(", ")]
+    told = {
+        option
+        for line in section.splitlines() if line.startswith("|")
+        for option in re.findall(r"`(--[a-z-]+)", line.split("|")[1])
+    }  # fmt: skip
+    parameters = [one for name in names if name in known for one in known[name].params]
+    assert parameters or names == ["daogou snapshots"]
+    assert parameters == [] or told <= {
+        option for one in parameters for option in (*one.opts, *one.secondary_opts)
+    }
+    needed = {option for one in parameters for option in one.opts if option[:2] == "--"}
+    assert needed - {"--help"} <= set(re.findall(r"`(--[a-z-]+)", section))
 
 
 @pytest.mark.parametrize("page", [README, COMMANDS], ids=["README", "commands"])

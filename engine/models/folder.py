@@ -72,7 +72,7 @@ class RerankerInfo(_Info):
     kind: Literal["reranker"] = "reranker"
     labels: tuple[str, str, str, str]
     """Names of `Relevance` in the order of the logits."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Logits are divided by it before the softmax (Guo et al. 2017)."""
     encoder: str = ""
     """Fingerprint of the encoder whose tokens of passages it reads; empty where it reads texts in

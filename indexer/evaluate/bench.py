@@ -36,7 +36,7 @@ from indexer.catalog.rejects import RejectLog
 from indexer.evaluate.judgments import JudgedQueries
 from indexer.evaluate.load import Answers, Server, ask, closed_loop, open_loop, serving
 from indexer.evaluate.metrics import FULL_CATALOG, per_query
-from indexer.evaluate.peer_serving import PRODUCTS
+from indexer.evaluate.peer_serving import PRODUCTS, whole
 from indexer.evaluate.peers import PEER, PEERS, Peer
 from indexer.evaluate.statistics import bootstrap
 
@@ -141,9 +141,9 @@ class BenchReport:
 
 
 def write_products(path: Path, products: Iterable[Product]) -> int:
-    """Write products as JSON Lines; returns how many there were."""
+    """Write products as JSON Lines; returns how many there were. A file that is there is whole."""
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
         for product in products:
             file.write(json.dumps(product.to_dict(), ensure_ascii=False) + "\n")
             count += 1

@@ -6,6 +6,7 @@ What is heavy is imported where it is used: `daogou --help` and `daogou serve` s
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def evaluate_consult(
     """Measure how well answers are found in a catalog's texts. Needs the extra `train`."""
     from engine.guide.evidence import load_evidence
     from engine.models.encoder import SHIPPED_ENCODER, load_encoder
-    from indexer.evaluate.consult import cross_validate, measure, untuned_cosines
+    from indexer.evaluate.consult import check_fits, cross_validate, measure, untuned_cosines
     from indexer.evaluate.consult_report import to_json, to_tables
     from indexer.train.evidence import read_all, read_questions
     from indexer.train.evidence_across import AcrossTrainer, reranker_for
@@ -174,13 +175,15 @@ def evaluate_consult(
     asked = read_questions(questions)
     encoder = encoder or SHIPPED_ENCODER
     reader = load_encoder(encoder, threads=threads, tokens=True)
-    reads = read_all(asked, reader)
     adapted = reranker_for(reader.fingerprint, reranker)
     across = AcrossTrainer(adapted, encoder, threads=threads) if adapted else None
+    ranker = load_evidence(model) if model else None
+    if ranker is not None:
+        check_fits(ranker.info, reader.fingerprint, across.fingerprint if across else "")
+    reads = read_all(asked, reader)
     peer = untuned_cosines(asked, load_encoder(untuned, threads=threads)) if untuned else None
-    if model is not None:
-        ranker = load_evidence(model)
-        if across is not None and across.fingerprint == ranker.info.reranker:
+    if ranker is not None:
+        if across is not None and ranker.info.reranker:
             reads = across.read(ranker.adapters, asked, reads)
         evaluation = measure(asked, reads, ranker, untuned=peer)
     else:
@@ -364,23 +367,45 @@ def bench(
     """
     from indexer.evaluate.bench import Bench, BenchOptions
     from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
+    from indexer.evaluate.load import stoppable
 
     options = BenchOptions(_numbers(clients), seconds, rounds, starts, products, catalog, overload)
+    if qrels and not judged_queries:
+        raise EvaluationError("--qrels: judgments of no query. Name theirs with --judged-queries")
+    if figure:
+        _check_figure(figure)
     judged = _read("trec", judged_queries, qrels, None) if judged_queries else None
-    report = Bench(
+    run = Bench(
         store,
         _distinct(queries),
         work,
         options,
         judged=judged,
         say=lambda line: typer.echo(line, err=True),
-    ).run()
+    )
+    with stoppable():
+        report = run.run()
     if json_out:
         typer.echo(json.dumps(bench_to_json(report), ensure_ascii=False, indent=2))
     else:
         Console().print(bench_to_tables(report))
     if figure:
         draw_bench(report, figure)
+
+
+def _check_figure(path: Path) -> None:
+    """See to it that a picture can be written, before hours are spent on it.
+
+    Raises:
+        EvaluationError: it cannot.
+    """
+    there = path if path.exists() else path.parent
+    suited = path.suffix.lower() in {".png", ".svg", ".pdf"} and not path.is_dir()
+    if not (suited and path.parent.is_dir() and os.access(there, os.W_OK)):
+        raise EvaluationError(
+            f"--figure: {path} cannot be written. Give it a folder that exists and a name that "
+            "ends in .png, .svg or .pdf"
+        )
 
 
 def _numbers(written: str) -> tuple[int, ...]:
@@ -403,7 +428,7 @@ def _distinct(path: Path) -> list[str]:
         EvaluationError: it cannot be read, has none, or one that cannot be asked.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}. Name a text file") from error
     written = (line.rpartition("\t")[2].strip() for line in lines)

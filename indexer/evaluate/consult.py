@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.guide.evidence import EvidenceRanker, Read
+from engine.errors import ModelError
+from engine.guide.evidence import EvidenceInfo, EvidenceRanker, Read
 from engine.protocols import Encoder
 from indexer.evaluate.statistics import Interval, bootstrap, randomisation_test
-from indexer.train.evidence import Across, Question, f1, folds, train_evidence
+from indexer.train.evidence import Across, Question, check_enough, f1, folds, train_evidence
 
 OURS = "daogou"
 _DEPTH = 5
@@ -72,10 +73,16 @@ def cross_validate(
         across: adapts a reranker in each fold, where there is one.
         untuned: the cosines of another encoder, a peer, by question.
         on_progress: told how many questions were ranked.
+
+    Raises:
+        TrainingError: a fold would leave too few questions to learn from.
     """
+    parts = list(folds(questions, count, seed))
+    for inside, _ in parts:
+        check_enough([questions[place] for place in inside], seed, across=across is not None)
     ours: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(questions)
     said = np.zeros(len(questions), dtype=np.bool_)
-    for inside, outside in folds(questions, count, seed):
+    for inside, outside in parts:
         trained = train_evidence(
             [questions[place] for place in inside], [reads[place] for place in inside],
             name="fold", encoder=encoder, across=across, seed=seed,
@@ -88,6 +95,25 @@ def cross_validate(
             said[place] = ranker.says(ranker.answerable(read))
         on_progress(len(outside))
     return _summed_up(questions, _ways(ours, reads, untuned), said)
+
+
+def check_fits(info: EvidenceInfo, encoder: str, reranker: str) -> None:
+    """Make sure that a ranker reads what it was fitted on.
+
+    Args:
+        info: what the ranker says of itself.
+        encoder: fingerprint of the one that reads.
+        reranker: fingerprint of the one beside it; empty where there is none.
+
+    Raises:
+        ModelError: it was fitted on another encoder, or adapts another reranker.
+    """
+    if info.encoder != encoder:
+        raise ModelError(
+            f"{info.name!r} was fitted on another encoder: name that one with --encoder"
+        )
+    if info.reranker and info.reranker != reranker:
+        raise ModelError(f"{info.name!r} adapts another reranker: name that one with --reranker")
 
 
 def measure(

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -23,6 +25,7 @@ from engine.errors import EvaluationError
 
 _START_SECONDS = 300.0
 _ANSWER_SECONDS = 300.0
+_STOP_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Server]:
-    """A running server, from when it prints its address; stopped in the end.
+    """A running server, from when it prints its address; stopped in the end, however it ends.
 
     Raises:
         EvaluationError: it ended before that, or took too long; the message has its last words.
@@ -100,7 +103,31 @@ def serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
             yield Server(process.pid, urlsplit(line.split()[-1]).netloc, started)
         finally:
             late.cancel()
-            process.terminate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Stop a process; kill it where it does not stop."""
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Run a block that SIGTERM ends as Ctrl-C does: what it started is stopped on the way out."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: stopping takes a while
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ask(connection: http.client.HTTPConnection, text: str, k: int = 10) -> tuple[int, bytes]:
@@ -119,12 +146,12 @@ def closed_loop(
     order, from the first again after the last.
     """
     answers = Answers()
-    lock, places = threading.Lock(), itertools.count()
+    lock, places, stopped = threading.Lock(), itertools.count(), threading.Event()
     began = time.perf_counter()
 
     def client() -> None:
         with contextlib.closing(server.connect()) as connection:
-            while True:
+            while not stopped.is_set():
                 with lock:
                     place = next(places)
                 sent = time.perf_counter()
@@ -137,8 +164,11 @@ def closed_loop(
                         answers.seconds.append(time.perf_counter() - sent)
 
     with ThreadPoolExecutor(clients) as pool:
-        for task in [pool.submit(client) for _ in range(clients)]:
-            task.result()
+        try:
+            for task in [pool.submit(client) for _ in range(clients)]:
+                task.result()
+        finally:
+            stopped.set()
     answers.elapsed = time.perf_counter() - began
     return answers
 
@@ -163,10 +193,14 @@ def open_loop(server: Server, texts: Sequence[str], *, rate: float, seconds: flo
     began = time.perf_counter()
     tasks: list[Future[None]] = []
     with ThreadPoolExecutor(max(8, min(256, count))) as pool:
-        for place in range(count):
-            due = began + place / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(pool.submit(request, texts[place % len(texts)], due))
+        try:
+            for place in range(count):
+                due = began + place / rate
+                time.sleep(max(0.0, due - time.perf_counter()))
+                tasks.append(pool.submit(request, texts[place % len(texts)], due))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     for task in tasks:
         task.result()
     for connection in idle:

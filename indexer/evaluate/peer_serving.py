@@ -7,11 +7,12 @@ python -m indexer.evaluate.peer… serve --index DIR --models DIR
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,9 +33,21 @@ class Searches(Protocol):
         """The best `k` products as they were indexed, with their scores."""
 
 
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that comes to `path` when the block succeeds, and only then."""
+    aside = path.with_name(f".{path.name}.fresh")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def read_products(path: Path) -> list[dict[str, Any]]:
     """The products of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def texts_of(products: list[dict[str, Any]]) -> list[str]:
@@ -66,7 +79,8 @@ def main(
         return
     given.out.mkdir(parents=True, exist_ok=True)
     build(given.products, given.models, given.out)
-    shutil.copyfile(given.products, given.out / PRODUCTS)  # last: what has it is whole
+    with whole(given.out / PRODUCTS) as aside:  # last: what has it is whole
+        shutil.copyfile(given.products, aside)
 
 
 def _serve(pipeline: Searches) -> None:

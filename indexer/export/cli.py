@@ -55,8 +55,14 @@ def encoder(
     max_length: MaxLength = 128,
     precision: Exactness = Precision.INT8,
     name: Name = "",
-    query_prefix: Annotated[str, typer.Option(help='Before a query, e.g. "query: ".')] = "",
-    passage_prefix: Annotated[str, typer.Option(help='Before a passage, e.g. "passage: ".')] = "",
+    query_prefix: Annotated[
+        str | None,
+        typer.Option(help='Before a query, e.g. "query: "; what BASE declares if left out.'),
+    ] = None,
+    passage_prefix: Annotated[
+        str | None,
+        typer.Option(help='Before a passage, e.g. "passage: "; what BASE declares if left out.'),
+    ] = None,
     provenance: Provenance = None,
 ) -> None:
     """Export a bi-encoder, to index with: daogou index --encoder OUT.
@@ -66,7 +72,10 @@ def encoder(
     """
     from indexer.export.recipe import export_encoder
 
-    sources = [*map(_passages, catalog or []), *map(_lines, calibration or [])]
+    sources = [
+        *map(_passages, catalog or []),
+        *(list(_lines(file).values()) for file in calibration or []),
+    ]
     texts = [text for source in sources for text in _sample(source)]
     report = export_encoder(
         base,
@@ -80,6 +89,12 @@ def encoder(
         provenance=_pairs(provenance or []),
     )
     _print(report)
+    given = {"query": query_prefix, "passage": passage_prefix}
+    for kind, prefix in given.items():
+        if prefix is None and (taken := getattr(report.info, f"{kind}_prefix")):
+            typer.echo(
+                f"Puts {taken!r} before a {kind}, as {base} declares; --{kind}-prefix changes it."
+            )
 
 
 @export.command()
@@ -109,13 +124,7 @@ def reranker(
     """
     from indexer.export.recipe import export_reranker, export_token_reranker
 
-    lines = [line for file in calibration for line in _lines(file)]
-    pairs = [tuple(line.split("\t", 1)) for line in lines]
-    if any(len(pair) != 2 for pair in pairs):
-        raise CatalogError(
-            "a calibration line lacks its tab. Write QUERY<TAB>PASSAGE on every line"
-        )
-    given = [(pair[0], pair[1]) for pair in pairs]
+    given = [pair for file in calibration for pair in _tabbed(file)]
     if encoder is not None:
         if labels:
             raise typer.BadParameter(
@@ -147,13 +156,28 @@ def reranker(
     _print(report)
 
 
-def _lines(file: Path) -> list[str]:
-    """Every line of a text file that is not blank."""
+def _lines(file: Path) -> dict[int, str]:
+    """Every line of a text file that is not blank, by its number."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"cannot read the calibration texts in {file}: {error}") from error
-    return [line for line in text.splitlines() if line.strip()]
+    # Not `splitlines`: that breaks at characters that a passage may have, such as U+2028.
+    lines = enumerate(text.split("\n"), start=1)
+    return {number: line for number, line in lines if line.strip()}
+
+
+def _tabbed(file: Path) -> list[tuple[str, str]]:
+    """Query and passage of every line."""
+    pairs = []
+    for number, line in _lines(file).items():
+        query, tab, passage = line.partition("\t")
+        if not tab:
+            raise CatalogError(
+                f"{file}, line {number} lacks its tab. Write QUERY<TAB>PASSAGE on every line"
+            )
+        pairs.append((query, passage))
+    return pairs
 
 
 def _passages(catalog: Path) -> list[str]:

@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from engine.errors import MissingExtraError, ModelError
+from engine.errors import DaogouError, MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
 from engine.models.openvino import ov
 from engine.models.runtime import Tokens, make_batches
 
 if TYPE_CHECKING:
     import torch
+    from sentence_transformers import SentenceTransformer
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.utils import ModelOutput
 
@@ -39,6 +41,11 @@ _EXACT = (".*aten::matmul.*", "__module.model.(classifier|importance)/.*")
 """Operations of our cross-encoder that stay in full precision: cosines of single tokens, and its
 head. They are a thousandth of its work."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+POOLER = r"(^|\.)pooler\."
+"""Names of weights that a bi-encoder does not use: it pools without any."""
+_FOR_QUERIES, _FOR_PASSAGES = ("query",), ("document", "passage", "corpus")
+"""Names of prompts, as sentence-transformers looks for them."""
+_CONSTANT = r"\.position_ids$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,9 @@ class Checkpoint:
     width: int
     positions: int
     """How many tokens it can read."""
+    query_prefix: str = ""
+    """What a bi-encoder declares to go before a query."""
+    passage_prefix: str = ""
 
 
 @contextlib.contextmanager
@@ -73,17 +83,55 @@ def training_libraries() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def reading(base: str, *, unused: str = "") -> Iterator[None]:
+    """Run a block that reads a base's weights; weights that it lacks are not made up.
+
+    The loader of transformers draws what a checkpoint lacks by chance, and only logs it.
+
+    Args:
+        base: id or folder, for messages.
+        unused: pattern of the names of weights that may be lacking, since nothing asks for them.
+
+    Raises:
+        ModelError: the base cannot be read, or lacks weights.
+    """
+    from transformers import PreTrainedModel  # noqa: PLC0415 - optional
+
+    _quieten()
+    loader = PreTrainedModel.__dict__["from_pretrained"]
+
+    def load(kind: type[PreTrainedModel], *given: Any, **options: Any) -> PreTrainedModel:  # noqa: ANN401
+        told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, found = loader.__func__(kind, *given, **(options | told))
+        _check_weights(base, found, unused)
+        return model
+
+    PreTrainedModel.from_pretrained = classmethod(load)
+    try:
+        yield
+    except (DaogouError, MemoryError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # `tokenizers` raises nothing more particular
+        cure = "It is damaged or not whole: download it or save it again."
+        if isinstance(error, (OSError, ValueError)) and not Path(base).is_dir():
+            cure = "Name a folder or a Hugging Face id."
+        first = str(error).strip().partition("\n")[0].removesuffix(".") or type(error).__name__
+        raise ModelError(f"{base} cannot be read as a model: {first}. {cure}") from error
+    finally:
+        PreTrainedModel.from_pretrained = loader
+
+
 def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
     """The checkpoint, from tokens to unit vectors, and how it pools.
 
     Raises:
-        ModelError: the base is not there, or does more than pool and normalise.
+        ModelError: the base is not there or not whole, or does more than pool and normalise.
     """
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
     from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: PLC0415
 
-    _quieten()
-    with _readable(base):
+    with reading(base, unused=POOLER):
         model = SentenceTransformer(base, device="cpu")
     kinds = [type(part) for part in model]
     if kinds[:2] != [Transformer, Pooling] or kinds[2:] not in ([], [Normalize]):
@@ -95,7 +143,15 @@ def load_bi_encoder(base: str) -> tuple[Checkpoint, Pooling]:
     if pooling not in ("mean", "cls"):
         raise ModelError(f"{base} pools by {pooling}: only mean and cls are exported.")
     module = _bi_encoder_module(model[0].auto_model.float(), pooling)
-    return _checkpoint(base, module, model.tokenizer, model[0].auto_model.config), pooling
+    query_prefix, passage_prefix = (
+        _declared(model, names, others)
+        for names, others in ((_FOR_QUERIES, _FOR_PASSAGES), (_FOR_PASSAGES, _FOR_QUERIES))
+    )
+    if (query_prefix or passage_prefix) and not model[1].include_prompt:
+        raise ModelError(f"{base} leaves its prompts out when it pools: that is not exported.")
+    checkpoint = _checkpoint(base, module, model.tokenizer, model[0].auto_model.config)
+    prefixed = replace(checkpoint, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    return prefixed, pooling
 
 
 def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
@@ -104,17 +160,38 @@ def load_cross_encoder(base: str) -> tuple[Checkpoint, list[str]]:
     The base is any classifier of Hugging Face.
 
     Raises:
-        ModelError: the base is not there.
+        ModelError: the base is not there or not whole.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
 
-    _quieten()
-    with _readable(base):
+    with reading(base):
         model = AutoModelForSequenceClassification.from_pretrained(base)
         tokenizer = AutoTokenizer.from_pretrained(base)
     labels = [str(model.config.id2label[place]) for place in range(model.config.num_labels)]
     module = _cross_encoder_module(model.float())
     return _checkpoint(base, module, tokenizer, model.config), labels
+
+
+def tokenizer_of(base: str, tokenizer: object) -> str:
+    """JSON of the `tokenizers` library, of a tokenizer that transformers read.
+
+    Raises:
+        ModelError: it is no fast one, or knows no words.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"{base} has no fast tokenizer: save it with one (tokenizer.json) and export that."
+        )
+    added = backend.get_added_tokens_decoder().values()
+    words = backend.get_vocab().keys() - {token.content for token in added if token.special}
+    # Without files transformers makes a tokenizer of marks alone, to which every word is unknown.
+    if not any(character.isalnum() for word in words for character in word):
+        raise ModelError(
+            f"{base} has a tokenizer that knows no words: put its tokenizer.json or vocabulary "
+            "(vocab.txt) beside its weights."
+        )
+    return str(backend.to_str())
 
 
 def weights_digest(module: torch.nn.Module) -> str:
@@ -137,6 +214,18 @@ def run_torch(module: torch.nn.Module, sequences: Sequence[Encoding]) -> NDArray
             output = module(*(torch.from_numpy(batch.inputs[name]) for name in INPUTS))
             rows.update(zip(batch.places.tolist(), output.numpy(), strict=True))
     return np.stack([rows[place] for place in range(len(sequences))])
+
+
+def read_tokens(model: CrossEncoder, sequences: Sequence[Encoding]) -> list[NDArray[np.float32]]:
+    """What a cross-encoder of ours makes of passages: (tokens, width) of each."""
+    import torch  # noqa: PLC0415 - optional
+
+    rows: dict[int, NDArray[np.float32]] = {}
+    with torch.inference_mode():
+        for batch in make_batches(sequences, INPUTS[:2]):
+            output = model.read_passages(*(torch.from_numpy(batch.inputs[n]) for n in INPUTS[:2]))
+            rows.update(zip(batch.places.tolist(), output.numpy(), strict=True))
+    return [rows[place][: len(sequence)] for place, sequence in enumerate(sequences)]
 
 
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
@@ -327,6 +416,33 @@ def _call(
     return model(**inputs)
 
 
+def _check_weights(base: str, found: Mapping[str, Any], unused: str) -> None:
+    """Make sure that the weights are the checkpoint's own.
+
+    Args:
+        base: id or folder, for messages.
+        found: what the loader says of the checkpoint.
+        unused: pattern of the names of weights that may be lacking; empty where none may.
+
+    Raises:
+        ModelError: some are lacking, or of another shape than the model has them.
+    """
+    cure = (
+        "It was cut short, its config.json is another model's, or it is a model of another kind: "
+        "download it or save it again, or name another."
+    )
+    for name, given, wanted in sorted(found["mismatched_keys"]):
+        raise ModelError(
+            f"{base} has weights {name} of the shape {tuple(given)}, where its config.json says "
+            f"{tuple(wanted)}. {cure}"
+        )
+    may = "|".join(pattern for pattern in (_CONSTANT, unused) if pattern)
+    lacking = sorted(name for name in found["missing_keys"] if not re.search(may, name))
+    if lacking:
+        others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise ModelError(f"{base} lacks the weights {lacking[0]}{others}. {cure}")
+
+
 def _quieten() -> None:
     """No progress bars and notes of the loader: the screen is the caller's."""
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - optional
@@ -335,25 +451,48 @@ def _quieten() -> None:
     transformers_logging.set_verbosity_error()
 
 
+def _declared(model: SentenceTransformer, names: Sequence[str], others: Sequence[str]) -> str:
+    """The prompt that a bi-encoder declares for texts of one kind, empty where it declares none.
+
+    Args:
+        model: the bi-encoder.
+        names: of prompts for this kind, the first that is there counts.
+        others: of prompts for the other kind, for which a default is none for this one.
+    """
+    default = model.default_prompt_name
+    given = [model.prompts.get(name) for name in names]
+    given += [model.prompts.get(default)] if default not in others else []
+    return next((prompt for prompt in given if prompt), "")
+
+
 def _checkpoint(
     base: str, module: torch.nn.Module, tokenizer: object, config: PretrainedConfig
 ) -> Checkpoint:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ModelError(
-            f"{base} has no fast tokenizer: save it with one (tokenizer.json) and export that."
-        )
     return Checkpoint(
-        module.eval(), backend.to_str(), config.hidden_size, config.max_position_embeddings
+        module.eval(),
+        tokenizer_of(base, tokenizer),
+        config.hidden_size,
+        _positions(base, module, config),
     )
 
 
-@contextlib.contextmanager
-def _readable(base: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+def _positions(base: str, module: torch.nn.Module, config: PretrainedConfig) -> int:
+    """How many tokens a model of this configuration can read.
+
+    RoBERTa and its kin count positions from behind that of padding: they read two fewer than
+    they have.
+
+    Raises:
+        ModelError: it does not say.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
         raise ModelError(
-            f"{base} cannot be read as a model: {first}. Name a folder or a Hugging Face id."
-        ) from error
+            f"{base} is a model of kind {config.model_type}, which does not say how many tokens "
+            "it can read (max_position_embeddings). Name a BERT or one of its relatives."
+        )
+    for name, part in module.named_modules():
+        before = getattr(part, "padding_idx", None)
+        if name.endswith(".position_embeddings") and before is not None:
+            return positions - int(before) - 1
+    return positions

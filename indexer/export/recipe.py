@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine.checksums import FileEntry
-from engine.errors import ModelError
+from engine.errors import ModelError, SettingsError
 from engine.models.encoder import TransformerEncoder, load_encoder
 from engine.models.folder import (
     GRAPH_FILE,
@@ -25,10 +26,11 @@ from engine.models.folder import (
     Precision,
     RerankerInfo,
     fingerprint_of,
+    verify_model,
 )
 from engine.models.reranker import PairReranker, TokenReranker, query_inputs, softmax
 from engine.models.runtime import LENGTH_STEP
-from engine.models.tokenizer import load_tokenizer
+from engine.models.tokenizer import cutting, load_tokenizer
 from engine.models.tokens import QUERY_TOKENS, pack
 from engine.text import PASSAGE_TEMPLATE
 from engine.types import Relevance
@@ -38,6 +40,7 @@ from indexer.export.graph import (
     Checkpoint,
     load_bi_encoder,
     load_cross_encoder,
+    read_tokens,
     run_torch,
     training_libraries,
     weights_digest,
@@ -50,8 +53,12 @@ MIN_COSINE = 0.98
 """Below it on any held-out text, the vectors are not comparable with full precision."""
 MAX_SHIFT = 0.1
 """How far quantisation may move any class probability of a held-out pair."""
+MIN_TOKEN_COSINE = 0.9
+"""Below it, on average over tokens, two encoders are not one in two precisions: in int8 what ships
+has 0.998, and models that were trained apart are near 0."""
 MIN_CALIBRATION = 50
 MOST_CALIBRATED, MOST_HELD_OUT = 500, 2_000
+_COMPARED = 16
 _BESIDE = (TOKENIZER_FILE, GRAPH_FILE, WEIGHTS_FILE, TRAINING_QUERIES)
 
 
@@ -76,8 +83,8 @@ def export_encoder(
     max_length: int = 128,
     precision: Precision = "int8",
     name: str = "",
-    query_prefix: str = "",
-    passage_prefix: str = "",
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> ExportReport:
     """Export a bi-encoder: a Hugging Face id, a sentence-transformers folder, or a plain BERT.
@@ -90,8 +97,9 @@ def export_encoder(
         max_length: tokens read of a text, a multiple of 16.
         precision: `int8`, or `fp32` to keep every bit.
         name: for people; the base's name where empty.
-        query_prefix: what the model wants before a query ("query: " for E5).
-        passage_prefix: what it wants before a passage.
+        query_prefix: what the model wants before a query ("query: " for E5); None takes what it
+            declares itself (a prompt of sentence-transformers), "" none.
+        passage_prefix: what it wants before a passage; as for queries.
         provenance: further lines for the model card: license, revision, sources of calibration.
 
     Raises:
@@ -101,13 +109,15 @@ def export_encoder(
         SettingsError: something else than a model is in `out`.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
-    used, held_out = _split([passage_prefix + text for text in calibration])
+    used, held_out = _split(calibration)
     with training_libraries():
         checkpoint, pooling = load_bi_encoder(str(base))
+        query_prefix = checkpoint.query_prefix if query_prefix is None else query_prefix
+        passage_prefix = checkpoint.passage_prefix if passage_prefix is None else passage_prefix
         with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, max_length)
             tokenizer = load_tokenizer(folder, max_length)
-            sequences = tokenizer.encode_batch(used)
+            sequences = tokenizer.encode_batch([passage_prefix + text for text in used])
             write_graph(folder / GRAPH_FILE, checkpoint.module, sequences, precision)
             info = EncoderInfo(
                 name=name or Path(base).name,
@@ -119,10 +129,10 @@ def export_encoder(
                 max_length=max_length,
                 precision=precision,
             )
-            expected = run_torch(checkpoint.module, tokenizer.encode_batch(held_out))
+            prefixed = tokenizer.encode_batch([passage_prefix + text for text in held_out])
+            expected = run_torch(checkpoint.module, prefixed)
             _write_info(folder, info)
-            unprefixed = [text.removeprefix(passage_prefix) for text in held_out]
-            cosines = (load_encoder(folder).encode_passages(unprefixed) * expected).sum(axis=1)
+            cosines = (load_encoder(folder).encode_passages(held_out) * expected).sum(axis=1)
             loss = {
                 "cosine_min": float(cosines.min()),
                 "cosine_p1": float(np.quantile(cosines, 0.01)),
@@ -164,9 +174,10 @@ def export_reranker(
         ModelError: the base has other classes or cannot be exported, the pairs are too few, or int8
             costs too much.
         EvaluationError: the base's list of training queries is damaged.
-        SettingsError: something else than a model is in `out`.
+        SettingsError: something else than a model is in `out`, or the temperature is none.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
+    _check_temperature(temperature)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import HEAD_FILE  # noqa: PLC0415 - needs torch
@@ -226,12 +237,14 @@ def export_token_reranker(
 
     Raises:
         MissingExtraError: torch, transformers or NNCF is not installed.
-        ModelError: either model cannot be read, the pairs are too few, or int8 costs too much: the
-            encoder's, of what it makes of passages, is counted in.
+        ModelError: either model cannot be read, the checkpoint was not trained over that encoder,
+            the pairs are too few, or int8 costs too much: the encoder's, of what it makes of
+            passages, is counted in.
         EvaluationError: the base's list of training queries is damaged.
-        SettingsError: something else than a model is in `out`.
+        SettingsError: something else than a model is in `out`, or the temperature is none.
     """
     out = replaceable(out, INFO_FILE, *_BESIDE)
+    _check_temperature(temperature)
     used, held_out = _split(calibration)
     with training_libraries():
         from indexer.train.crossencoder import load  # noqa: PLC0415 - needs torch
@@ -241,6 +254,7 @@ def export_token_reranker(
         reading = load_encoder(encoder, tokens=True)
         positions = model.transformer.config.max_position_embeddings
         checkpoint = Checkpoint(model.eval(), written, reading.dim, positions)
+        _check_trained_over(base, checkpoint, encoder, reading, [passage for _, passage in used])
         with replaced(out) as folder:
             _write_tokenizer(folder, checkpoint, QUERY_TOKENS)
             tokenizer = load_tokenizer(folder, QUERY_TOKENS)
@@ -285,6 +299,52 @@ def _read(
         asked, read = query_inputs(tokenizer, query), pack([passage])
         inputs.append(asked | {"passages": read.hidden, "passage_mask": read.mask})
     return inputs
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise SettingsError(
+            f"--temperature: {temperature} is none. Give a number above 0, 1 to leave logits as "
+            "they are"
+        )
+
+
+def _check_trained_over(
+    base: Path,
+    checkpoint: Checkpoint,
+    folder: Path,
+    encoder: TransformerEncoder,
+    passages: Sequence[str],
+) -> None:
+    """Make sure that a checkpoint of ours reads passages as the encoder does.
+
+    Raises:
+        ModelError: it has another tokenizer or width, or makes something else of the first ones.
+    """
+    some = passages[:_COMPARED]
+    longest = min(encoder.info.max_length, checkpoint.positions)
+    sequences = cutting(Tokenizer.from_str(checkpoint.tokenizer), longest).encode_batch(some)
+    _, read = encoder.read_passages(some)
+    if checkpoint.module.transformer.config.hidden_size == encoder.dim:
+        cosines = [
+            _cosines(own[: len(other)], other)
+            for own, other in zip(read_tokens(checkpoint.module, sequences), read, strict=True)
+        ]
+        if np.concatenate(cosines).mean() >= MIN_TOKEN_COSINE:
+            return
+    raise ModelError(
+        f"{base} was not trained over the encoder in {folder}, which makes something else of "
+        "texts. Name the exported encoder that it was trained over with --encoder"
+    )
+
+
+def _cosines(ours: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosine of each token with the other model's; 0 where the texts were cut otherwise."""
+    if ours.shape != others.shape:
+        return np.zeros(1, dtype=np.float32)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(others, axis=1)
+    found: NDArray[np.float32] = (ours * others).sum(axis=1) / lengths
+    return found
 
 
 def _shift(given: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
@@ -371,10 +431,15 @@ def _write_info(folder: Path, info: ModelInfo) -> ModelInfo:
 
 
 def _finish(folder: Path, out: Path, info: ModelInfo, loss: Mapping[str, float]) -> ExportReport:
-    """Record the loss, write the model card, and report on the folder that `out` becomes."""
+    """Record the loss, write the model card, and report on the folder that `out` becomes.
+
+    Raises:
+        ModelError: what was written cannot be read back; `out` stays as it is then.
+    """
     rounded = {name: round(value, 5) for name, value in loss.items()}
     complete = _write_info(folder, info.model_copy(update={"quantisation": rounded}))
     (folder / CARD).write_text(card(complete), encoding="utf-8")
+    verify_model(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     return ExportReport(out, complete, size)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from tokenizers import Tokenizer
 from engine.errors import ModelError
 from engine.models.reranker import READOUT
 from engine.types import Relevance
+from indexer.export.graph import reading, tokenizer_of
 
 HEAD_FILE = "head.pt"
 GATE = -3.0
@@ -41,6 +43,9 @@ SHARPNESS = 0.1
 
 APART = -1e4
 """Added to attention, it hides what is attended to."""
+
+_UNREADABLE = (AttributeError, EOFError, TypeError, UnpicklingError)
+"""What a damaged head, or one beside another kind of model, fails with."""
 
 LEARNT = ("upper", "importance", "classifier")
 """The parts of the model that a checkpoint holds beside the bi-encoder, the gates apart."""
@@ -202,17 +207,18 @@ def start(base: str) -> tuple[CrossEncoder, str]:
     """A cross-encoder that ranks as the bi-encoder `base` does, and its tokenizer.
 
     Raises:
-        ModelError: the base is not there, or is no BERT.
+        ModelError: the base is not there or not whole, or is no BERT.
     """
     if (Path(base) / HEAD_FILE).is_file():
         return load(Path(base))
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - heavy
 
-    try:
-        transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
-        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer.to_str()
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{base} is neither a BERT's folder nor a known id: {error}") from error
+    with reading(base):
+        try:
+            transformer = AutoModel.from_pretrained(base, add_pooling_layer=False)
+        except TypeError as error:
+            raise ModelError(f"{base} is no BERT: {error}. Name one") from error
+        tokenizer = tokenizer_of(base, AutoTokenizer.from_pretrained(base))
     if not hasattr(transformer, "encoder") or not hasattr(transformer.encoder, "layer"):
         raise ModelError(f"{base} is a {type(transformer).__name__}: name a BERT")
     plain = Tokenizer.from_str(tokenizer)
@@ -247,12 +253,20 @@ def load(folder: Path) -> tuple[CrossEncoder, str]:
     """
     from transformers import AutoModel  # noqa: PLC0415 - heavy
 
-    try:
+    if not (folder / HEAD_FILE).is_file():
+        raise ModelError(
+            f"{folder} is no checkpoint of `daogou train reranker`: it has no {HEAD_FILE}. Name "
+            "the folder `checkpoint` in what that wrote"
+        )
+    with reading(str(folder)):
         transformer = AutoModel.from_pretrained(folder, add_pooling_layer=False).float()
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        Tokenizer.from_str(tokenizer)
+    try:
         head = torch.load(folder / HEAD_FILE, weights_only=True)
         model = CrossEncoder(transformer, len(transformer.encoder.layer) - len(head["gate"]))
         known = model.transformer.state_dict(prefix="transformer.")
         model.load_state_dict(known | head)
-        return model, (folder / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, *_UNREADABLE) as error:
         raise ModelError(f"{folder} is not a whole checkpoint: {error}") from error
+    return model, tokenizer

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from engine.errors import ModelError
-from indexer.export.graph import weights_digest
+from indexer.export.graph import POOLER, reading, tokenizer_of, weights_digest
 from indexer.progress import Progress, Silent
 from indexer.train.lists import QueryList
 from indexer.train.loop import Plan, device, fit, packed, shuffled
@@ -59,21 +59,23 @@ def train_encoder(
     checkpoint is a sentence-transformers folder, which `daogou export encoder` reads.
 
     Raises:
-        ModelError: the base cannot be read, or pools otherwise.
+        ModelError: the base cannot be read or is not whole, or pools otherwise.
         TrainingError: `out` holds another training.
     """
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
 
     try:
-        whole = SentenceTransformer(str(base), device="cpu")
+        with reading(str(base), unused=POOLER):
+            whole = SentenceTransformer(str(base), device="cpu")
         if whole[1].pooling_mode != "mean":
             raise ModelError(f"{base} pools by {whole[1].pooling_mode}: only mean is trained")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{base} cannot be read as a bi-encoder: {error}") from error
+    whole.prompts, whole.default_prompt_name = {}, None  # texts are read without from here on
     transformer = whole[0].auto_model.float().to(device())
     for parameter in transformer.embeddings.parameters():
         parameter.requires_grad_(False)
-    tokenizer = Tokenizer.from_str(whole.tokenizer.backend_tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(tokenizer_of(str(base), whole.tokenizer))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     tokenizer.encode_special_tokens = True

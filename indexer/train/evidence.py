@@ -66,7 +66,8 @@ def read_questions(path: Path) -> list[Question]:
 
     Columns `question`, `candidate`, `label`; optional `set`, `qid`, `product_id`. Labels are 0, 1
     and 2 where a set has a 2 (answers; 1 relevant), else 0 and 1. Pieces are put in the order of
-    their texts, so that ties tell nothing.
+    their texts, so that ties tell nothing. Without a `qid` a question is known by its text and its
+    product: the same words are asked of many.
 
     Raises:
         CatalogError: the file cannot be read, lacks a column, holds no row, or has a row that
@@ -75,14 +76,16 @@ def read_questions(path: Path) -> list[Question]:
     rows = list(_rows(path))
     if not rows:
         raise CatalogError(f"{path} holds no question. Write one row a piece of text")
+    _check_ids(path, rows)
     best: dict[str, int] = {}
     for row in rows:
         best[row["set"]] = max(best.get(row["set"], 1), row["label"])
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        grouped.setdefault((row["set"], row["qid"] or row["question"]), []).append(row)
+        key = (row["set"], row["product_id"], row["qid"] or row["question"])
+        grouped.setdefault(key, []).append(row)
     found = []
-    for (kind, name), lines in grouped.items():
+    for (kind, _, name), lines in grouped.items():
         lines.sort(key=lambda line: line["candidate"])
         found.append(
             Question(
@@ -92,6 +95,24 @@ def read_questions(path: Path) -> list[Question]:
             )
         )  # fmt: skip
     return found
+
+
+def _check_ids(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that rows of one `qid` are of one question on one product.
+
+    Raises:
+        CatalogError: some are not; it names the first.
+    """
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        before = first.setdefault((row["set"], row["qid"]), row) if row["qid"] else row
+        for field in ("question", "product_id"):
+            if row[field] != before[field]:
+                raise CatalogError(
+                    f"{path}, row {number}, field {field}: {row[field]!r}, where {before[field]!r} "
+                    f"stands above beside the same qid, {row['qid']!r}. Give every question on "
+                    "every product a qid of its own, or none"
+                )
 
 
 def grouped(questions: Sequence[Question]) -> NDArray[np.int64]:
@@ -234,14 +255,11 @@ def train_evidence(
     what they were trained on they are too sure.
 
     Raises:
-        TrainingError: there are too few questions, or all can be answered, or none.
+        TrainingError: there are too few questions, or all can be answered, or none, or too few that
+            have nothing to do with each other.
     """
+    check_enough(questions, seed, across=across is not None)
     truth = np.array([one.answerable for one in questions], dtype=np.bool_)
-    if truth.sum() < _FEWEST or (~truth).sum() < _FEWEST:
-        raise TrainingError(
-            f"{int(truth.sum())} questions have a piece that answers, {int((~truth).sum())} have "
-            f"none. At least {_FEWEST} of each kind are needed"
-        )
     table = np.concatenate([read.features for read in reads])
     info = EvidenceInfo(
         name=name, encoder=encoder, answerable=(1.0, 0.0, 0.0), threshold=0.5,
@@ -271,6 +289,22 @@ def train_evidence(
     return Trained(info.model_copy(update=fitted), _joined(heads), adapters)
 
 
+def check_enough(questions: Sequence[Question], seed: int, *, across: bool) -> None:
+    """Make sure that `train_evidence` can learn from these questions, before it takes its time.
+
+    Raises:
+        TrainingError: it cannot; the message says what is lacking.
+    """
+    truth = np.array([one.answerable for one in questions], dtype=np.bool_)
+    if truth.sum() < _FEWEST or (~truth).sum() < _FEWEST:
+        raise TrainingError(
+            f"{int(truth.sum())} questions have a piece that answers, {int((~truth).sum())} have "
+            f"none. At least {_FEWEST} of each kind are needed"
+        )
+    for count in (_INNER_FOLDS, *((_INNER_FOLDS_ACROSS,) if across else ())):
+        list(folds(questions, count, seed))
+
+
 def _at(
     places: NDArray[np.int64], questions: Sequence[Question], reads: Sequence[Read]
 ) -> tuple[list[Question], list[Read]]:
@@ -280,11 +314,31 @@ def _at(
 def folds(
     questions: Sequence[Question], count: int, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Places of the questions inside and outside of each fold; a group is on one side."""
+    """Places of the questions inside and outside of each fold; a group is on one side.
+
+    Groups are drawn into folds; where that leaves a fold with nothing outside, or with nothing to
+    learn from inside, they are dealt out in turn, those to learn from first.
+
+    Raises:
+        TrainingError: there are too few groups for so many folds.
+    """
     groups = grouped(questions)
-    drawn = np.random.default_rng(seed).integers(0, count, int(groups.max()) + 1)[groups]
+    number = int(groups.max()) + 1
+    taught = np.zeros(number, dtype=np.bool_)
+    taught[groups[[one.gains.max() > 0 for one in questions]]] = True
+    if number < count or taught.sum() < 2:
+        raise TrainingError(
+            f"the {len(questions)} questions make up {number} groups of one product, of the same "
+            f"words or of the same pieces, {int(taught.sum())} of them with a piece that answers. "
+            f"For {count} folds at least {count} groups are needed, and 2 with such a piece"
+        )
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, count, number)
+    if len(np.unique(drawn)) < count or len(np.unique(drawn[taught])) < 2:
+        order = random.permutation(number)
+        drawn[order[np.argsort(~taught[order], kind="stable")]] = np.arange(number) % count
     for fold in range(count):
-        yield np.flatnonzero(drawn != fold), np.flatnonzero(drawn == fold)
+        yield np.flatnonzero(drawn[groups] != fold), np.flatnonzero(drawn[groups] == fold)
 
 
 def _logistic(statistics: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from engine.guide.evidence import (
 from engine.models.encoder import load_encoder
 from engine.models.folder import read_model_info
 from indexer.folders import CARD, replaceable, replaced
-from indexer.train.evidence import read_all, read_questions, train_evidence
+from indexer.train.evidence import check_enough, read_all, read_questions, train_evidence
 from indexer.train.evidence_across import AcrossTrainer, reranker_for
 
 
@@ -38,13 +38,14 @@ def write_evidence(
         CatalogError: the questions cannot be read.
         ModelError: the encoder cannot be read, or is no BERT.
         SettingsError: something else than an evidence ranker is in `out`.
-        TrainingError: there are too few questions of either kind.
+        TrainingError: there are too few questions of either kind, or too few groups of them.
     """
     out = replaceable(out, INFO_FILE, WEIGHTS_FILE, ADAPTERS_FILE)
     asked = read_questions(questions)
     reader = load_encoder(encoder, threads=threads, tokens=True)
-    reads = read_all(asked, reader)
     adapted = reranker_for(reader.fingerprint, reranker)
+    check_enough(asked, seed, across=adapted is not None)
+    reads = read_all(asked, reader)
     across = AcrossTrainer(adapted, encoder, threads=threads) if adapted else None
     trained = train_evidence(
         asked, reads, name=out.name, encoder=reader.fingerprint, across=across, seed=seed

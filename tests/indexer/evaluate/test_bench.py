@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +16,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from engine.errors import EvaluationError
+from engine.types import Product
 from indexer.build import IndexOptions, index_catalog
-from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport
+from indexer.evaluate import peer_serving
+from indexer.evaluate.bench import FUSED, RERANKED, Bench, BenchReport, write_products
 from indexer.evaluate.bench_report import bench_to_json, bench_to_tables, draw_bench
 from indexer.evaluate.cli import bench
 from indexer.evaluate.load import Answers
+from indexer.evaluate.peer_serving import read_products
 from indexer.evaluate.peers import KEYWORD, ONNX, PEER, PEERS
 from tests.checkpoints import PAIRS, PASSAGES, save_encoder
 from tests.shop import PRODUCTS, write_catalog
@@ -98,10 +105,16 @@ def test_tables_and_picture_show_them(report: BenchReport, tmp_path: Path) -> No
 def test_wrong_options_name_the_cure(tmp_path: Path) -> None:
     queries = tmp_path / "queries.txt"
     queries.write_text("\n \n", encoding="utf-8")
+    (tmp_path / "folder.png").mkdir()
     for options, cure in (
         (["--queries", str(queries)], "has no query. Write one in each line"),
         (["--queries", str(tmp_path / "none")], "Name a text file"),
         (["--queries", str(queries), "--clients", "1,x"], "'x' is no number of clients"),
+        (["--queries", str(queries), "--qrels", str(queries)], "theirs with --judged-queries"),
+        *(
+            (["--queries", str(queries), "--figure", str(tmp_path / name)], "folder that exists")
+            for name in ("none/bench.png", "bench.doc", "folder.png", "queries.txt/bench.png")
+        ),
     ):
         with pytest.raises(EvaluationError, match=cure):
             CliRunner().invoke(_APP, options, catch_exceptions=False)
@@ -136,6 +149,38 @@ def test_indexing_is_measured_by_the_catalog_that_is_named(
     assert run("--catalog", empty) == [
         f"{empty} has no product to index. Name another with --catalog"
     ]
+
+
+def test_products_that_were_cut_short_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run takes what lies in the folder of work."""
+
+    def stopped() -> Iterator[Product]:
+        yield PRODUCTS[0]
+        raise KeyboardInterrupt
+
+    def full(_source: Path, target: Path) -> None:
+        target.write_text("{", encoding="utf-8")
+        raise OSError("no space left")
+
+    with pytest.raises(KeyboardInterrupt):
+        write_products(tmp_path / "products.jsonl", stopped())
+    assert not list(tmp_path.iterdir())
+    given = tmp_path / "given.jsonl"
+    assert write_products(given, PRODUCTS[:2]) == 2
+    command = ["peer", "index", "--models", ".", "--products", str(given)]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "index")])
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="no space left"):
+        peer_serving.main(None, lambda *_: None, lambda *_: pytest.fail("it serves"))
+    assert not list((tmp_path / "index").iterdir())
+
+
+def test_a_product_with_any_line_break_is_one_line_to_peers(tmp_path: Path) -> None:
+    product = replace(PRODUCTS[0], description="one\u2028two\x85three")
+    write_products(tmp_path / "products.jsonl", [product])
+    assert read_products(tmp_path / "products.jsonl") == [product.to_dict()]
 
 
 @pytest.mark.slow

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from engine.errors import EvaluationError
+from indexer.evaluate import load
 from indexer.evaluate.load import Server, closed_loop, open_loop, serving
 
 
@@ -94,3 +99,51 @@ def test_a_server_is_stopped_in_the_end() -> None:
         assert running.host == "127.0.0.1:9"
         assert running.started >= began
     assert time.perf_counter() - began < 30
+
+
+SERVER = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, getattr(signal, sys.argv[1]))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+print(f"ready at http://127.0.0.1:{server.server_port}", flush=True)
+server.serve_forever()
+"""
+MEASURED = """
+import sys
+from indexer.evaluate import load
+with load.stoppable(), load.serving([sys.executable, "-c", *sys.argv[1:]], {}) as server:
+    print(server.pid, flush=True)
+    load.closed_loop(server, ["mug"], clients=2, seconds=300, least=1)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended, or does so within a minute."""
+    for _ in range(600):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_who_is_told_to_stop_while_measuring_stops_the_server() -> None:
+    command = [sys.executable, "-c", MEASURED, SERVER, "SIG_DFL"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measuring:
+        assert measuring.stdout is not None
+        pid = int(measuring.stdout.readline())
+        measuring.terminate()
+        try:
+            assert measuring.wait(60) == 128 + signal.SIGTERM
+            assert gone(pid)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_server_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_STOP_SECONDS", 0.1)
+    with serving([sys.executable, "-c", SERVER, "SIG_IGN"], {}) as running:
+        pass
+    assert gone(running.pid)

@@ -27,12 +27,14 @@ from engine.models.reranker import SHIPPED_RERANKER, load_adapted
 from engine.models.tokens import pack
 from engine.snapshot import Snapshot
 from engine.store import SnapshotStore
+from indexer.evaluate.consult import cross_validate
 from indexer.publish import publish
 from indexer.train.evidence import (
     Question,
     _fit,
     _joined,
     best_threshold,
+    folds,
     grouped,
     read_all,
     read_questions,
@@ -145,6 +147,31 @@ def test_cells_that_may_be_empty_and_ids_that_are_numbers_are_read(tmp_path: Pat
     assert found == [("", "0", "7"), ("s", "b", "")]
 
 
+def test_one_question_on_two_products_is_two(tmp_path: Path) -> None:
+    columns = {
+        "question": ["how long"] * 4, "product_id": ["A", "A", "B", "B"],
+        "candidate": ["2 m", "red", "3 m", "blue"], "label": [1, 0, 1, 0],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = [(one.name, one.product, one.pieces) for one in read_questions(tmp_path / "a.parquet")]
+    assert found == [("how long", "A", ("2 m", "red")), ("how long", "B", ("3 m", "blue"))]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("question", ["how long", "how wide"]), ("product_id", ["A", "B"])]
+)
+def test_a_name_of_two_questions_is_refused(tmp_path: Path, field: str, values: list[str]) -> None:
+    columns = {
+        "set": ["s", "s", "t"], "qid": ["1", "1", "1"], "question": ["how long"] * 3,
+        "product_id": ["A"] * 3, "candidate": ["2 m", "red", "x"], "label": [1, 0, 0],
+    }  # fmt: skip
+    columns[field] = [*values, "of another set"]
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    told = rf"a\.parquet, row 2, field {field}: '{values[1]}', where '{values[0]}' stands above"
+    with pytest.raises(CatalogError, match=told):
+        read_questions(tmp_path / "a.parquet")
+
+
 def test_what_belongs_together_is_one_group() -> None:
     groups = grouped(
         [
@@ -238,6 +265,54 @@ def test_too_few_questions_are_refused() -> None:
         train_evidence([question("a")], [], name="n", encoder="e")
 
 
+def several(count: int, answering: int) -> list[Question]:
+    """Questions on so many products, ten of each; the first products' have a piece that answers."""
+    return [
+        replace(
+            question(f"w{product}x{place}", f"P{product}", (f"a{product}x{place}", "b")),
+            gains=np.array([float(product < answering and place % 2), 0.0], np.float32),
+        )
+        for product in range(count)
+        for place in range(10)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_fold_is_empty_and_every_one_has_something_to_learn_from(seed: int) -> None:
+    asked = several(6, answering=2)
+    parts = list(folds(asked, 5, seed))
+    assert sorted(np.concatenate([outside for _, outside in parts])) == list(range(60))
+    for inside, outside in parts:
+        assert len(outside)
+        assert any(asked[place].answerable for place in inside)
+        products = [{asked[place].product for place in side} for side in (inside, outside)]
+        assert not products[0] & products[1]
+
+
+def test_folds_that_can_be_drawn_by_chance_are() -> None:
+    """Figures that were measured stay comparable."""
+    asked = several(40, answering=40)
+    groups = grouped(asked)
+    drawn = np.random.default_rng(0).integers(0, 5, 40)[groups]
+    for fold, (_, outside) in enumerate(folds(asked, 5, 0)):
+        assert outside.tolist() == np.flatnonzero(drawn == fold).tolist()
+
+
+@pytest.mark.parametrize(("count", "answering"), [(2, 2), (4, 1)])
+def test_too_few_groups_are_refused(count: int, answering: int) -> None:
+    asked = several(count, answering) * 2
+    told = f"make up {count} groups .*, {answering} of them with .* at least 3 groups are needed"
+    with pytest.raises(TrainingError, match=told):
+        train_evidence(asked, [], name="n", encoder="e")
+    with pytest.raises(TrainingError, match=told.replace("3", "5")):
+        cross_validate(asked, [], encoder="e")
+
+
+def test_folds_that_leave_too_little_are_refused_before_any_training() -> None:
+    with pytest.raises(TrainingError, match=r"make up 2 groups .* at least 3 groups are needed"):
+        cross_validate(several(3, 3), [], encoder="e", count=3)
+
+
 def test_a_folder_that_holds_something_else_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"holds 'notes\.txt'"):
@@ -275,6 +350,18 @@ def test_a_set_without_an_answer_has_no_ranking_to_measure(tmp_path: Path) -> No
     assert 0 <= sets["none"]["f1_not_answerable"] <= 1
     assert sets["facts"]["methods"]["daogou"]["p@1"]["mean"] > 0
     assert "none" in CliRunner().invoke(app, command).output
+
+
+@pytest.mark.parametrize("part", ["encoder", "reranker"])
+def test_a_ranker_is_not_measured_beside_other_models(
+    table: Path, tmp_path: Path, part: str
+) -> None:
+    folder = shutil.copytree(SHIPPED_EVIDENCE, tmp_path / "other")
+    info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    (folder / INFO_FILE).write_text(json.dumps(info | {part: "another"}), encoding="utf-8")
+    command = ["evaluate", "consult", "--questions", str(table), "--model", str(folder)]
+    with pytest.raises(ModelError, match=rf"another {part}: name that one with --{part}"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_evaluation_in_folds(table: Path) -> None:
