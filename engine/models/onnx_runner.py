@@ -83,11 +83,12 @@ def _session(wanted: Wanted) -> ort.InferenceSession:
     graph = read_graph(wanted.graph, tokens=wanted.tokens, adapters=wanted.adapters)
     try:
         content = translate(graph)
-    except UntranslatableError:
+        session = _loaded(content)
+    except Exception as error:
         save_compiled(place, wanted.graph, _NONE)
-        raise
+        raise UntranslatableError(str(error)) from error
     save_compiled(place, wanted.graph, content)
-    return _loaded(content)
+    return session
 
 
 def _loaded(content: bytes) -> ort.InferenceSession:

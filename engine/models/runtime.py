@@ -6,6 +6,7 @@ Which runtime, on which CPU, and why int8: docs/decisions.md.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Batch:
 
 
 class Session:
-    """A loaded model. May be called from many threads at once."""
+    """A loaded model. May be called from many threads at once, but not after a fork."""
 
     def __init__(
         self,
@@ -115,9 +116,11 @@ class Session:
         def finish() -> Outputs:
             outputs = np.empty((len(sequences), self.width), dtype=np.float32)
             outputs[batch.places] = run.outputs()[0]
-            run.end()
+            end()
             return outputs
 
+        end = weakref.finalize(finish, run.end)
+        end.atexit = False
         return finish
 
     def read(self, sequences: Sequence[Encoding], most: int) -> tuple[Outputs, list[Outputs]]:

@@ -161,12 +161,18 @@ class _Translation:
         """As an operation whose first output is another's numbers as its own type."""
         self.emit("Cast", [self.name(value)], _named(op.output(0)), to=_type_of(op.output(0)))
 
+    def both(self, op: ov.Node) -> None:
+        if op.get_output_element_type(0) != ov.Type.boolean:
+            raise UntranslatableError("BitwiseAnd of numbers")
+        self.emit("And", self.names(op), _named(op.output(0)))
+
     def normalise(self, op: ov.Node) -> None:
         """Layer normalisation (Ba et al. 2016): with the weights and the bias that follow."""
         how = op.get_attributes()
         axes = _constant(op.input_value(1)).reshape(-1).tolist()
         rank = op.get_output_partial_shape(0).rank.get_length()
-        if axes not in ([-1], [rank - 1]) or how["eps_mode"].lower() != "inside_sqrt":
+        inside = how["normalize_variance"] and how["eps_mode"].lower() == "inside_sqrt"
+        if axes not in ([-1], [rank - 1]) or not inside:
             raise UntranslatableError("MVN")
         width = op.get_output_partial_shape(0)[rank - 1].get_length()
         scaled = _followed_by(op, "Multiply", width)
@@ -456,8 +462,12 @@ def _followed_by(op: ov.Node, kind: str, width: int) -> tuple[ov.Node, NDArray[n
     user = _only_user(op, kind)
     if user is None:
         return None
+    rank = op.get_output_partial_shape(0).rank.get_length()
     for value in user.input_values():
-        if value.get_node().get_type_name() == "Constant" and _data(value.get_node()).size == width:
+        if value.get_node().get_type_name() != "Constant":
+            continue
+        shape = list(value.get_shape())
+        if len(shape) <= rank and shape == [1] * (len(shape) - 1) + [width]:
             return user, _data(value.get_node()).reshape(-1).astype(np.float32)
     return None
 
@@ -490,7 +500,6 @@ def _axes_given(kind: str) -> Callable[[_Translation, ov.Node], None]:
 _SAME = {
     "Abs": "Abs",
     "Add": "Add",
-    "BitwiseAnd": "And",
     "Divide": "Div",
     "Exp": "Exp",
     "GreaterEqual": "GreaterOrEqual",
@@ -508,6 +517,7 @@ _TRANSLATED: Mapping[str, Callable[[_Translation, ov.Node], None]] = {
     **{theirs: _plain(onnx_name) for theirs, onnx_name in _SAME.items()},
     **{kind: _reduced(kind) for kind in ("ReduceMax", "ReduceMean", "ReduceProd")},
     **{kind: _axes_given(kind) for kind in ("Squeeze", "Unsqueeze")},
+    "BitwiseAnd": _Translation.both,
     "Broadcast": _Translation.broadcast,
     "Concat": _Translation.join,
     "Constant": _Translation.stored,

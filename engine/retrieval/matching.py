@@ -36,8 +36,6 @@ class Matches(NamedTuple):
     """How well: keyword score and cosine as shares of their best, added; (n,)."""
     complete: bool
     """False where there are more, or may be: an approximate index sees a part of what is near."""
-    seen: bool = True
-    """False where an index saw a part of what is near."""
     said_best: float = 1.0
     """The best keyword score."""
     level: float = 0.0
@@ -46,14 +44,14 @@ class Matches(NamedTuple):
     def widened(self, said: Ranking, meant: Ranking) -> Matches:
         """These, and what else matches of the best under a filter.
 
-        Where an index sees a part of what is near, what a filter leaves of that may be nothing.
-        Where all was seen, they stay as they are.
+        Where not all that matches is known, what a filter leaves of it may be nothing. Where it is,
+        they stay as they are.
 
         Args:
             said: the best by keyword score that the filter allows.
             meant: by cosine.
         """
-        if self.seen:
+        if self.complete:
             return self
         said = _at_least(said, KEYWORD_SHARE * self.said_best)
         meant = _at_least(meant, COSINE_SHARE * self.level) if self.level else Ranking.empty()
@@ -119,18 +117,17 @@ class Matcher:
             (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
-        meant, seen = (
+        meant, complete = (
             self._dense.above(vector, COSINE_SHARE * level, MOST + 1)
             if level > 0
             else Above(nearest, complete=True)
         )
-        seen = seen or len(meant) > MOST
         rows, scores = _joined(said, best, meant, level)
-        more = len(rows) > MOST
-        if more:
+        if len(rows) > MOST:
+            complete = False
             kept = np.sort(np.argsort(-scores, kind="stable")[:MOST])
             rows, scores = rows[kept], scores[kept]
-        return Matches(rows, scores, seen and not more, seen, best, max(level, 0.0))
+        return Matches(rows, scores, complete, best, max(level, 0.0))
 
 
 def _joined(said: Ranking, best: float, meant: Ranking, level: float) -> tuple[Rows, Scores]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,9 +125,9 @@ def whole_product(given: ov.Node, low: float = -1.0, high: float = 1.55) -> ov.N
     return ops.matmul(rounded, weights, transpose_a=False, transpose_b=True)
 
 
-def numbers(name: str = "given") -> ov.Node:
-    parameter = ops.parameter([-1, 5, 8], np.float32, name=name)
-    parameter.output(0).get_tensor().set_names({name})
+def numbers(tokens: int = 5) -> ov.Node:
+    parameter = ops.parameter([-1, tokens, 8], np.float32, name="given")
+    parameter.output(0).get_tensor().set_names({"given"})
     return parameter
 
 
@@ -178,6 +180,81 @@ def test_what_surrounds_a_product_is_translated(
     (made,) = outputs(OnnxRunner(wanted(graph)), batch)
     assert made.shape == expected.shape
     np.testing.assert_allclose(made, expected, rtol=1e-3, atol=2e-3)
+
+
+def test_a_row_has_the_same_length_to_the_last_bit_alone_and_among_others(tmp_path: Path) -> None:
+    given = numbers()
+    summed = ops.reduce_sum(whole_product(given), ops.constant([1]))
+    runner = OnnxRunner(
+        wanted(save(tmp_path, ops.reduce_l2(summed, ops.constant([1]), True), given))
+    )
+    rows = np.random.default_rng(3).normal(0, 0.6, size=(33, 5, 8)).astype(np.float32)
+    (together,) = outputs(runner, {"given": rows})
+    alone = [outputs(runner, {"given": rows[place : place + 1]})[0] for place in range(33)]
+    assert np.array_equal(together, np.concatenate(alone))
+
+
+ACROSS: dict[str, Callable[[ov.Node], ov.Node]] = {
+    "a bias": lambda product: ops.add(product, column()),
+    "a bias and GELU": lambda product: ops.gelu(ops.add(product, column()), "erf"),
+    "normalised": lambda product: ops.multiply(
+        ops.mvn(product, ops.constant([-1]), True, 1e-5, "inside_sqrt"), column()
+    ),
+    "only centred": lambda product: ops.mvn(
+        product, ops.constant([-1]), False, 1e-5, "inside_sqrt"
+    ),
+}
+
+
+def column() -> ov.Node:
+    """Six numbers across the columns."""
+    return ops.constant(np.linspace(0, 1, 6, dtype="f4")[None, :, None])
+
+
+@pytest.mark.parametrize("around", ACROSS.values(), ids=ACROSS)
+def test_numbers_across_the_columns_are_not_taken_for_those_of_columns(
+    tmp_path: Path, around: Callable[[ov.Node], ov.Node]
+) -> None:
+    given = numbers(6)
+    graph = save(tmp_path, around(whole_product(given)), given)
+    batch = {"given": np.random.default_rng(2).normal(0, 0.6, size=(3, 6, 8)).astype(np.float32)}
+    (expected,) = outputs(OpenVinoRunner(wanted(graph)), batch)
+    (made,) = outputs(runtime._open(wanted(graph)), batch)
+    np.testing.assert_allclose(made, expected, rtol=1e-3, atol=2e-3)
+
+
+def test_a_batch_that_was_let_go_before_it_began_is_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, encoder = by_either(monkeypatch, lambda: load_encoder(SHIPPED_ENCODER, threads=1))
+    runner = encoder._session._runner
+    assert isinstance(runner, OnnxRunner)
+    run, runs, gate = runner._session.run, list[object](), Event()
+
+    def counted(*given: object) -> object:
+        runs.append(given)
+        return run(*given)
+
+    monkeypatch.setattr(runner, "_session", SimpleNamespace(run=counted))
+    runner._threads.submit(gate.wait)
+    begun = [encoder.begin_query(f"kettle {number}") for number in range(20)]
+    kept = begun.pop()
+    begun.clear()
+    gate.set()
+    found = kept()
+    assert len(runs) == 1
+    assert np.array_equal(found, encoder.encode_queries(["kettle 19"]))
+
+
+def test_what_the_runtime_refuses_is_left_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr("engine.models.translated.translate", lambda _: b"no model")
+    kept = Wanted(SHIPPED_ENCODER / GRAPH_FILE, 1, tokens=False, adapters={}, kept=tmp_path)
+    assert isinstance(runtime._open(kept), OpenVinoRunner)
+    with pytest.raises(UntranslatableError, match="as before"):
+        OnnxRunner(kept)
 
 
 @pytest.mark.parametrize(
