@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from engine.errors import DaogouError, MissingExtraError, ModelError
 from engine.models.folder import Pooling, Precision
@@ -468,9 +468,16 @@ def _declared(model: SentenceTransformer, names: Sequence[str], others: Sequence
 def _checkpoint(
     base: str, module: torch.nn.Module, tokenizer: object, config: PretrainedConfig
 ) -> Checkpoint:
+    words = tokenizer_of(base, tokenizer)
+    highest = max(Tokenizer.from_str(words).get_vocab().values())
+    if highest >= config.vocab_size:
+        raise ModelError(
+            f"{base} has a tokenizer with words up to number {highest} and vectors of "
+            f"{config.vocab_size} words: give it the tokenizer that it was trained with."
+        )
     return Checkpoint(
         module.eval(),
-        tokenizer_of(base, tokenizer),
+        words,
         config.hidden_size,
         _positions(base, module, config),
     )

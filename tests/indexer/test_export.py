@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from daogou import app
@@ -263,6 +264,18 @@ def test_a_base_without_words_is_refused(base: Path, tmp_path: Path) -> None:
         crossencoder.start(str(mute))
     with pytest.raises(ModelError, match=told):
         train_encoder(mute, [], tmp_path / "trained")
+
+
+@needs_torch
+def test_a_tokenizer_with_more_words_than_the_base_has_vectors_is_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    grown = shutil.copytree(base, tmp_path / "grown")
+    tokenizer = Tokenizer.from_file(str(grown / "tokenizer.json"))
+    tokenizer.add_tokens(["kettlebell"])
+    tokenizer.save(str(grown / "tokenizer.json"))
+    with pytest.raises(ModelError, match=r"grown has a tokenizer with words up to number \d+"):
+        export_encoder(grown, tmp_path / "out", calibration=TEXTS, max_length=32)
 
 
 @needs_torch
