@@ -155,11 +155,8 @@ class _Translation:
         """Nothing: who reads it goes on to what it is of."""
 
     def convert(self, op: ov.Node) -> None:
-        self.cast(op.input_value(0), op)
-
-    def cast(self, value: ov.Output, op: ov.Node) -> None:
-        """As an operation whose first output is another's numbers as its own type."""
-        self.emit("Cast", [self.name(value)], _named(op.output(0)), to=_type_of(op.output(0)))
+        given = self.name(op.input_value(0))
+        self.emit("Cast", [given], _named(op.output(0)), to=_type_of(op.output(0)))
 
     def both(self, op: ov.Node) -> None:
         if op.get_output_element_type(0) != ov.Type.boolean:
@@ -190,7 +187,8 @@ class _Translation:
             raise UntranslatableError("FakeQuantize by channel")
         step = (high.item() - low.item()) / (_LEVELS - 1)
         zero = -low.item() / step
-        if low_out != low or high_out != high or abs(zero - np.rint(zero)) > 1e-3 or zero < 0:
+        within = abs(zero - np.rint(zero)) <= 1e-3 and 0 <= np.rint(zero) < _LEVELS
+        if low_out != low or high_out != high or not within:
             raise UntranslatableError("FakeQuantize without a zero")
         step_name = self.constant(np.float32(step))
         zero_name = self.constant(np.uint8(np.rint(zero)))
@@ -259,11 +257,9 @@ class _Translation:
 
     def reshape(self, op: ov.Node) -> None:
         given, shape = op.input_values()
-        inputs, nothing = (
-            [self.name(given), self._long(shape)],
-            not op.get_attributes()["special_zero"],
-        )
-        self.emit("Reshape", inputs, _named(op.output(0)), allowzero=int(nothing))
+        inputs = [self.name(given), self._long(shape)]
+        nothing = int(not op.get_attributes()["special_zero"])  # whether 0 stands for itself
+        self.emit("Reshape", inputs, _named(op.output(0)), allowzero=nothing)
 
     def broadcast(self, op: ov.Node) -> None:
         if op.get_attributes()["mode"].lower() not in {"numpy", "bidirectional"}:
@@ -322,7 +318,7 @@ class _Translation:
         if given.get_element_type() != ov.Type.f32 or not _of_sequences(given, axes):
             self.reduce("ReduceSum", op)
             return
-        self._summed(self.name(given), op)
+        self._summed(self.name(given), op, _named(op.output(0)))
 
     def length(self, op: ov.Node) -> None:
         """The Euclidean norm: the root of a sum."""
@@ -333,9 +329,8 @@ class _Translation:
         squares = self.emit("Mul", [self.name(given)] * 2)
         self.emit("Sqrt", [self._summed(squares, op, "")], _named(op.output(0)))
 
-    def _summed(self, given: str, op: ov.Node, name: str | None = None) -> str:
-        """The sum of rows, or over the middle axis of three."""
-        name = _named(op.output(0)) if name is None else name
+    def _summed(self, given: str, op: ov.Node, name: str) -> str:
+        """The sum of rows, or over the middle axis of three; `name` as in `emit`."""
         flat = op.input_value(0).get_partial_shape().rank.get_length() == 2
         if flat:
             given = self.emit("Unsqueeze", [given, self._axis(2)])

@@ -263,6 +263,7 @@ def test_what_the_runtime_refuses_is_left_to_the_other(
         (lambda given: ops.relu(whole_product(given)), "Relu"),
         (lambda given: ops.add(given, given), "no products of int8"),
         (lambda given: whole_product(given, low=0.1), "without a zero"),
+        (lambda given: whole_product(given, low=-2, high=-0.1), "without a zero"),
         (lambda given: ops.mvn(whole_product(given), ops.constant([1]), True, 1e-5, "inside_sqrt"),
          "MVN"),
     ],
