@@ -50,7 +50,9 @@ class SearchEngine:
         self.settings = settings
         self.ranker = CandidateRanker(snapshot, settings)
         keep = settings.cache > 0
-        self._matcher = Matcher(snapshot.lexical, snapshot.dense, keep=keep)
+        self._matcher = Matcher(
+            snapshot.lexical, snapshot.dense, depth=settings.dense_depth, keep=keep
+        )
         self._lister = Lister(snapshot.facets, snapshot.id_rank, snapshot.products.fetch)
         self._cache = AnswerCache(settings.cache)
         self._vectors = QueryVectors(lambda: snapshot.encoder, keep=keep)

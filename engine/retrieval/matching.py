@@ -67,11 +67,25 @@ class Matcher:
     """Finds what queries match in one snapshot. Safe to use from many threads."""
 
     def __init__(
-        self, lexical: LexicalRetriever, dense: DenseRetriever, *, keep: bool = True
+        self,
+        lexical: LexicalRetriever,
+        dense: DenseRetriever,
+        *,
+        depth: int = _NEAREST,
+        keep: bool = True,
     ) -> None:
-        """Prepare; without `keep`, nothing is remembered of a query."""
+        """Prepare; nothing is looked for yet.
+
+        Args:
+            lexical: finds words.
+            dense: finds neighbours.
+            depth: how many of them are looked for where none are given: an approximate index may
+                find others of the nearest ten for another number.
+            keep: whether what a query matches is remembered.
+        """
         self._lexical = lexical
         self._dense = dense
+        self._depth = max(depth, _NEAREST)
         self._keep = keep
         self._known: LRUCache[str, Matches] = LRUCache(_KEPT_ROWS, getsizeof=_size)
         self._lock = Lock()
@@ -114,7 +128,7 @@ class Matcher:
     def _find(self, said: Ranking, vector: NDArray[np.float32], nearest: Ranking) -> Matches:
         best = float(said.scores[0]) if len(said) else 1.0
         if len(nearest) < _NEAREST:
-            (nearest,) = self._dense.search(vector[None, :], _NEAREST, then_above=True)
+            (nearest,) = self._dense.search(vector[None, :], self._depth, then_above=True)
         nearest = nearest.top(_NEAREST)
         level = float(nearest.scores.mean()) if len(nearest) else 0.0
         meant, complete = (

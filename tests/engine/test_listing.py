@@ -381,6 +381,23 @@ def test_what_matches_is_the_same_whoever_looked_for_it(shop: Shop) -> None:
         np.testing.assert_array_equal(found.scores, expected.scores)
 
 
+def test_what_matches_does_not_depend_on_which_search_came_first(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.retrieval.ivf.DEPTH", 10)
+    monkeypatch.setattr("engine.retrieval.ivf._MARGIN_ROWS", 2)
+    snapshot = Snapshot.open(shop.engine.snapshot.folder)
+    index = search_through_lists(snapshot, probes=8)
+    vars(snapshot)["dense"] = index.set_to(replace(index.info, fetched=1))
+    cheap = parse_filters(["price<=20"])
+    for text in (*QUERIES, "gift for a cook", "travel mug", "yoga", "cable", "black jeans"):
+        first, second = (SearchEngine(snapshot, load_settings()) for _ in range(2))
+        plain = first.search(text).total
+        narrow = second.search(text, filters=cheap).total
+        assert first.search(text, filters=cheap).total == narrow
+        assert second.search(text).total == plain
+
+
 def test_what_a_query_matches_is_kept(shop: Shop) -> None:
     snapshot = shop.engine.snapshot
     matcher = Matcher(snapshot.lexical, snapshot.dense)
