@@ -19,6 +19,16 @@ from onnx import helper, numpy_helper
 
 from engine.models.graph import UntranslatableError
 from engine.models.openvino import ov
+from engine.models.operations import (
+    bytes_of,
+    constant_of,
+    data_of,
+    followed_by,
+    name_of,
+    of_sequences,
+    only_user,
+    parted_from,
+)
 
 _OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
 _IR_VERSION = 10
@@ -129,7 +139,7 @@ class _Translation:
 
     def name(self, output: ov.Output) -> str:
         """By which name an output is to be taken."""
-        name = _named(output)
+        name = name_of(output)
         if name in self._bytes and name not in self._named:
             rounded, step, zero = self._bytes[name]
             self._named[name] = self.emit("DequantizeLinear", [rounded, step, zero])
@@ -146,34 +156,34 @@ class _Translation:
         if output.get_element_type() not in {ov.Type.i64, ov.Type.f32}:
             raise UntranslatableError(f"an input of {output.get_element_type()}")
         self._inputs.append(_value(name, output.get_element_type(), output.get_partial_shape()))
-        self._named[_named(op.output(0))] = name
+        self._named[name_of(op.output(0))] = name
 
     def stored(self, op: ov.Node) -> None:
-        self._constants[_named(op.output(0))] = _data(op)
+        self._constants[name_of(op.output(0))] = data_of(op)
 
     def skip(self, _op: ov.Node) -> None:
         """Nothing: who reads it goes on to what it is of."""
 
     def convert(self, op: ov.Node) -> None:
         given = self.name(op.input_value(0))
-        self.emit("Cast", [given], _named(op.output(0)), to=_type_of(op.output(0)))
+        self.emit("Cast", [given], name_of(op.output(0)), to=_type_of(op.output(0)))
 
     def both(self, op: ov.Node) -> None:
         if op.get_output_element_type(0) != ov.Type.boolean:
             raise UntranslatableError("BitwiseAnd of numbers")
-        self.emit("And", self.names(op), _named(op.output(0)))
+        self.emit("And", self.names(op), name_of(op.output(0)))
 
     def normalise(self, op: ov.Node) -> None:
         """Layer normalisation (Ba et al. 2016): with the weights and the bias that follow."""
         how = op.get_attributes()
-        axes = _constant(op.input_value(1)).reshape(-1).tolist()
+        axes = constant_of(op.input_value(1)).reshape(-1).tolist()
         rank = op.get_output_partial_shape(0).rank.get_length()
         inside = how["normalize_variance"] and how["eps_mode"].lower() == "inside_sqrt"
         if axes not in ([-1], [rank - 1]) or not inside:
             raise UntranslatableError("MVN")
         width = op.get_output_partial_shape(0)[rank - 1].get_length()
-        scaled = _followed_by(op, "Multiply", width)
-        shifted = _followed_by(scaled[0] if scaled else op, "Add", width)
+        scaled = followed_by(op, "Multiply", width)
+        shifted = followed_by(scaled[0] if scaled else op, "Add", width)
         weights = scaled[1] if scaled else np.ones(width, dtype=np.float32)
         inputs = [self.name(op.input_value(0)), self.constant(weights)]
         inputs += [self.constant(shifted[1])] if shifted else []
@@ -182,7 +192,7 @@ class _Translation:
 
     def round(self, op: ov.Node) -> None:
         """Rounding to 256 levels, whose zero is one of them."""
-        low, high, low_out, high_out = (_constant(value) for value in op.input_values()[1:])
+        low, high, low_out, high_out = (constant_of(value) for value in op.input_values()[1:])
         if low.size > 1 or op.get_attributes()["levels"] != _LEVELS:
             raise UntranslatableError("FakeQuantize by channel")
         step = (high.item() - low.item()) / (_LEVELS - 1)
@@ -194,24 +204,24 @@ class _Translation:
         zero_name = self.constant(np.uint8(np.rint(zero)))
         given = self.name(op.input_value(0))
         rounded = self.emit("QuantizeLinear", [given, step_name, zero_name])
-        self._bytes[_named(op.output(0))] = rounded, step_name, zero_name
+        self._bytes[name_of(op.output(0))] = rounded, step_name, zero_name
 
     def multiply_matrices(self, op: ov.Node) -> None:
         """A product of matrices: of bytes where both are, with the bias and GELU that follow."""
         given, weights = op.input_values()
         turned = op.get_attributes()
-        whole = _whole(weights) if _named(given) in self._bytes else None
+        whole = bytes_of(weights) if name_of(given) in self._bytes else None
         if whole is None or turned["transpose_a"] or not turned["transpose_b"]:
             left = self._turned(given, turn=turned["transpose_a"])
             right = self._turned(weights, turn=turned["transpose_b"])
-            self.emit("MatMul", [left, right], _named(op.output(0)))
+            self.emit("MatMul", [left, right], name_of(op.output(0)))
             return
         self.whole_products += 1
-        rounded, step, zero = self._bytes[_named(given)]
+        rounded, step, zero = self._bytes[name_of(given)]
         bytes_, steps = whole  # (outputs, inputs), (outputs,)
         inputs = [rounded, self.constant(bytes_.T), step, self.constant(steps), zero]
-        shifted = _followed_by(op, "Add", len(steps))
-        curved = _only_user(shifted[0], "Gelu") if shifted else None
+        shifted = followed_by(op, "Add", len(steps))
+        curved = only_user(shifted[0], "Gelu") if shifted else None
         if shifted and curved and curved.get_attributes()["approximation_mode"].lower() == "erf":
             product = self.emit("MatMulIntegerToFloat", inputs, own=True)
             last = self._end(op, shifted, (curved, shifted[1]))
@@ -232,19 +242,19 @@ class _Translation:
         """Attention of heads that were parted from one matrix (Vaswani et al. 2017)."""
         if op.get_attributes()["causal"] or len(op.input_values()) < 4:
             raise UntranslatableError("attention without a mask")
-        parted = [_parted(value) for value in op.input_values()[:3]]
+        parted = [parted_from(value) for value in op.input_values()[:3]]
         sizes = {each for _, each in parted}
         if len(sizes) > 1:
             raise UntranslatableError("attention of heads of several sizes")
         heads, width = sizes.pop()
         asked, keys, values = (self.name(each) for each, _ in parted)
-        scales = [_constant(value).item() for value in op.input_values()[4:]]
+        scales = [constant_of(value).item() for value in op.input_values()[4:]]
         scale = float(scales[0] if scales else width**-0.5)
         inputs = [asked, keys, values, "", "", self._bias(op.input_value(3), asked)]
         together = self.emit("MultiHeadAttention", inputs, own=True, num_heads=heads, scale=scale)
         shape = self.constant(np.array([0, 0, heads, width], dtype=np.int64))
         apart = self.emit("Reshape", [together, shape])
-        self.emit("Transpose", [apart], _named(op.output(0)), perm=[0, 2, 1, 3])
+        self.emit("Transpose", [apart], name_of(op.output(0)), perm=[0, 2, 1, 3])
 
     def _bias(self, mask: ov.Output, asked: str) -> str:
         """What a mask adds to the products of queries and keys: often it holds one for all."""
@@ -259,75 +269,75 @@ class _Translation:
         given, shape = op.input_values()
         inputs = [self.name(given), self._long(shape)]
         nothing = int(not op.get_attributes()["special_zero"])  # whether 0 stands for itself
-        self.emit("Reshape", inputs, _named(op.output(0)), allowzero=nothing)
+        self.emit("Reshape", inputs, name_of(op.output(0)), allowzero=nothing)
 
     def broadcast(self, op: ov.Node) -> None:
         if op.get_attributes()["mode"].lower() not in {"numpy", "bidirectional"}:
             raise UntranslatableError("Broadcast")
         given, shape = op.input_values()[:2]
-        self.emit("Expand", [self.name(given), self._long(shape)], _named(op.output(0)))
+        self.emit("Expand", [self.name(given), self._long(shape)], name_of(op.output(0)))
 
     def transpose(self, op: ov.Node) -> None:
-        places = _constant(op.input_value(1)).tolist()
-        self.emit("Transpose", [self.name(op.input_value(0))], _named(op.output(0)), perm=places)
+        places = constant_of(op.input_value(1)).tolist()
+        self.emit("Transpose", [self.name(op.input_value(0))], name_of(op.output(0)), perm=places)
 
     def gather(self, op: ov.Node) -> None:
         if op.get_attributes()["batch_dims"]:
             raise UntranslatableError("Gather by batch")
         given, places, axis = op.input_values()
         inputs = [self.name(given), self.name(places)]
-        self.emit("Gather", inputs, _named(op.output(0)), axis=int(_constant(axis).item()))
+        self.emit("Gather", inputs, name_of(op.output(0)), axis=int(constant_of(axis).item()))
 
     def cut(self, op: ov.Node) -> None:
         given, start, stop, step, *axes = op.input_values()
         if not axes:
             raise UntranslatableError("Slice of all axes")
         inputs = [self.name(given), *map(self._long, (start, stop, axes[0], step))]
-        self.emit("Slice", inputs, _named(op.output(0)))
+        self.emit("Slice", inputs, name_of(op.output(0)))
 
     def count(self, op: ov.Node) -> None:
         """A range of numbers."""
         kind = _type_of(op.output(0))
         ends = [self.emit("Cast", [name], to=kind) for name in self.names(op)]
-        self.emit("Range", ends, _named(op.output(0)))
+        self.emit("Range", ends, name_of(op.output(0)))
 
     def shape(self, op: ov.Node) -> None:
         long = self.emit("Shape", self.names(op))
-        self.emit("Cast", [long], _named(op.output(0)), to=_type_of(op.output(0)))
+        self.emit("Cast", [long], name_of(op.output(0)), to=_type_of(op.output(0)))
 
     def join(self, op: ov.Node) -> None:
         axis = int(op.get_attributes()["axis"])
-        self.emit("Concat", self.names(op), _named(op.output(0)), axis=axis)
+        self.emit("Concat", self.names(op), name_of(op.output(0)), axis=axis)
 
     def part(self, op: ov.Node) -> None:
         given, axis = op.input_values()
         how: dict[str, How] = {
-            "axis": int(_constant(axis).item()),
+            "axis": int(constant_of(axis).item()),
             "num_outputs": int(op.get_attributes()["num_splits"]),
         }
-        outputs = [_named(output) for output in op.outputs()]
+        outputs = [name_of(output) for output in op.outputs()]
         self._add_node("Split", [self.name(given)], outputs, how=how)
 
     def soften(self, op: ov.Node) -> None:
         axis = int(op.get_attributes()["axis"])
-        self.emit("Softmax", self.names(op), _named(op.output(0)), axis=axis)
+        self.emit("Softmax", self.names(op), name_of(op.output(0)), axis=axis)
 
     def sum(self, op: ov.Node) -> None:
         """A sum: of rows, and over tokens, as products of matrices, one a sequence."""
         given, axes = op.input_values()
-        if given.get_element_type() != ov.Type.f32 or not _of_sequences(given, axes):
+        if given.get_element_type() != ov.Type.f32 or not of_sequences(given, axes):
             self.reduce("ReduceSum", op)
             return
-        self._summed(self.name(given), op, _named(op.output(0)))
+        self._summed(self.name(given), op, name_of(op.output(0)))
 
     def length(self, op: ov.Node) -> None:
         """The Euclidean norm: the root of a sum."""
         given, axes = op.input_values()
-        if not _of_sequences(given, axes):
+        if not of_sequences(given, axes):
             self.reduce("ReduceL2", op)
             return
         squares = self.emit("Mul", [self.name(given)] * 2)
-        self.emit("Sqrt", [self._summed(squares, op, "")], _named(op.output(0)))
+        self.emit("Sqrt", [self._summed(squares, op, "")], name_of(op.output(0)))
 
     def _summed(self, given: str, op: ov.Node, name: str) -> str:
         """The sum of rows, or over the middle axis of three; `name` as in `emit`."""
@@ -350,12 +360,12 @@ class _Translation:
     def reduce(self, kind: str, op: ov.Node) -> None:
         given, axes = op.input_values()
         kept = int(op.get_attributes()["keep_dims"])
-        self.emit(kind, [self.name(given), self._long(axes)], _named(op.output(0)), keepdims=kept)
+        self.emit(kind, [self.name(given), self._long(axes)], name_of(op.output(0)), keepdims=kept)
 
     def _long(self, value: ov.Output) -> str:
         """A shape or axes as ONNX has them: a list of 64-bit numbers."""
         if value.get_node().get_type_name() == "Constant":
-            return self.constant(_constant(value).reshape(-1).astype(np.int64))
+            return self.constant(constant_of(value).reshape(-1).astype(np.int64))
         if value.get_element_type() == ov.Type.i64:
             return self.name(value)
         return self.emit("Cast", [self.name(value)], to=onnx.TensorProto.INT64)
@@ -367,11 +377,7 @@ class _Translation:
             if follower:
                 last = follower[0]
                 self._done.add(last.get_name())
-        return _named(last.output(0))
-
-
-def _named(output: ov.Output) -> str:
-    return f"{output.get_node().get_name()}:{output.get_index()}"
+        return name_of(last.output(0))
 
 
 def _type_of(output: ov.Output) -> int:
@@ -385,93 +391,11 @@ def _value(name: str, kind: ov.Type, shape: ov.PartialShape) -> onnx.ValueInfoPr
     return helper.make_tensor_value_info(name, dtype, sizes)
 
 
-def _data(op: ov.Node) -> NDArray[Any]:
-    return np.asarray(op.data).astype(op.get_output_element_type(0).to_dtype())
-
-
-def _constant(output: ov.Output) -> NDArray[Any]:
-    """What an output always is.
-
-    Raises:
-        UntranslatableError: it is no constant.
-    """
-    op = output.get_node()
-    if op.get_type_name() == "Convert":
-        return _constant(op.input_value(0)).astype(output.get_element_type().to_dtype())
-    if op.get_type_name() != "Constant":
-        raise UntranslatableError(f"{op.get_type_name()} instead of a constant")
-    return _data(op)
-
-
-def _of_sequences(given: ov.Output, axes: ov.Output) -> bool:
-    """Whether each number that comes of numbers is of one sequence: the second of 2 or 3 axes."""
-    rank = given.get_partial_shape().rank.get_length()
-    return rank in {2, 3} and [axis % rank for axis in _constant(axes).reshape(-1).tolist()] == [1]
-
-
-def _whole(weights: ov.Output) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """Bytes (outputs, inputs) and steps (outputs,) of weights that are such; None of others."""
-    op = weights.get_node()
-    if op.get_type_name() != "Multiply":
-        return None
-    converted, steps = (value.get_node() for value in op.input_values())
-    if converted.get_type_name() != "Convert" or steps.get_type_name() != "Constant":
-        return None
-    stored = converted.input_value(0).get_node()
-    if stored.get_type_name() != "Constant" or stored.get_element_type() != ov.Type.i8:
-        return None
-    outputs = stored.get_output_shape(0)[0]
-    if list(steps.get_output_shape(0)) != [outputs, 1]:
-        return None
-    return _data(stored), _data(steps).reshape(-1).astype(np.float32)
-
-
-def _parted(output: ov.Output) -> tuple[ov.Output, tuple[int, int]]:
-    """The matrix that heads were parted from, how many they are, and how wide each is.
-
-    Raises:
-        UntranslatableError: they were made otherwise.
-    """
-    moved = output.get_node()
-    parted = moved.input_value(0).get_node() if moved.get_type_name() == "Transpose" else moved
-    if parted is moved or parted.get_type_name() != "Reshape":
-        raise UntranslatableError("attention of heads that were not parted")
-    if _constant(moved.input_value(1)).tolist() != [0, 2, 1, 3]:
-        raise UntranslatableError("attention of heads in another order")
-    if parted.get_input_partial_shape(0).rank.get_length() != 3:
-        raise UntranslatableError("attention of heads that were parted from more than a matrix")
-    heads, width = parted.get_output_partial_shape(0)[2], parted.get_output_partial_shape(0)[3]
-    if heads.is_dynamic or width.is_dynamic:
-        raise UntranslatableError("attention of any number of heads")
-    return parted.input_value(0), (heads.get_length(), width.get_length())
-
-
-def _only_user(op: ov.Node, kind: str) -> ov.Node | None:
-    """The operation that alone takes what another gives, if it is of a kind."""
-    users = [target.get_node() for target in op.output(0).get_target_inputs()]
-    return users[0] if len(users) == 1 and users[0].get_type_name() == kind else None
-
-
-def _followed_by(op: ov.Node, kind: str, width: int) -> tuple[ov.Node, NDArray[np.float32]] | None:
-    """What alone takes what an operation gives, and its constant, a number for each column."""
-    user = _only_user(op, kind)
-    if user is None:
-        return None
-    rank = op.get_output_partial_shape(0).rank.get_length()
-    for value in user.input_values():
-        if value.get_node().get_type_name() != "Constant":
-            continue
-        shape = list(value.get_shape())
-        if len(shape) <= rank and shape == [1] * (len(shape) - 1) + [width]:
-            return user, _data(value.get_node()).reshape(-1).astype(np.float32)
-    return None
-
-
 def _plain(kind: str) -> Callable[[_Translation, ov.Node], None]:
     """An operation that ONNX has too, on the same inputs."""
 
     def add(translation: _Translation, op: ov.Node) -> None:
-        translation.emit(kind, translation.names(op), _named(op.output(0)))
+        translation.emit(kind, translation.names(op), name_of(op.output(0)))
 
     return add
 
@@ -487,7 +411,7 @@ def _axes_given(kind: str) -> Callable[[_Translation, ov.Node], None]:
     def add(translation: _Translation, op: ov.Node) -> None:
         given, axes = op.input_values()
         inputs = [translation.name(given), translation._long(axes)]
-        translation.emit(kind, inputs, _named(op.output(0)))
+        translation.emit(kind, inputs, name_of(op.output(0)))
 
     return add
 
