@@ -40,7 +40,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "indexer/train/ranking_fit.py",
         "indexer/train/behaviour.py",
     ),
-    "onnxruntime": ("engine/models/onnxruntime.py", PEER),
+    "onnxruntime": ("engine/models/onnxruntime.py",),
     "onnx": ("engine/models/translated.py",),
     "txtai": (PEER,),
     "bm25s": (PEER,),

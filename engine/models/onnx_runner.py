@@ -84,6 +84,8 @@ def _session(wanted: Wanted) -> ort.InferenceSession:
     try:
         content = translate(graph)
         session = _loaded(content)
+    except MemoryError:
+        raise
     except Exception as error:
         save_compiled(place, wanted.graph, _NONE)
         raise UntranslatableError(str(error)) from error

@@ -330,9 +330,8 @@ class IvfIndex:
         lists = np.flatnonzero(counts)
         held = _Allowed(make_selector(allowed), lists, counts[lists], self._sizes[lists])
         if not mask.flags.writeable:
-            number = id(mask)
-            gone = weakref.ref(mask, lambda _: self._allowed.pop(number, None))
-            self._allowed[number] = gone, held
+            number, kept = id(mask), self._allowed  # a mask may outlive the index
+            kept[number] = weakref.ref(mask, lambda _: kept.pop(number, None)), held
         return held
 
     def _counts(self, allowed: RowSet) -> NDArray[np.int64]:

@@ -367,6 +367,20 @@ def test_a_filter_far_from_what_was_seen_still_lists_what_matches(shop: Shop) ->
     assert lost == 0
 
 
+def test_what_a_filter_finds_matches_by_words_or_by_meaning() -> None:
+    known = Matches(
+        np.array([5]), np.array([1.5], np.float32), complete=False, said_best=10.0, level=0.8
+    )
+    said = Ranking(np.array([5, 7, 2]), np.array([9, 6, 4.9], np.float32))
+    meant = Ranking(np.array([3, 7, 4]), np.array([0.6, 0.4, 0.39], np.float32))
+    found = known.widened(said, meant)
+    assert found.rows.tolist() == [3, 5, 7]
+    assert found.scores.tolist() == pytest.approx([0.75, 1.5, 1.1])
+    assert not found.complete
+    whole = known._replace(complete=True)
+    assert whole.widened(said, meant) is whole
+
+
 @pytest.mark.usefixtures("sparing")
 def test_what_matches_is_the_same_whoever_looked_for_it(shop: Shop) -> None:
     snapshot = shop.engine.snapshot

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +141,39 @@ def test_a_filter_of_what_lies_together_finds_it_from_afar(
         (alone,) = index.search(query[None], depth, allowed)
         assert alone.rows.tolist() == ranking.rows.tolist()
         assert alone.scores.tolist() == ranking.scores.tolist()
+
+
+@pytest.mark.parametrize("span", [(0, 30), (120, 150)])
+def test_of_what_lies_loosely_together_more_lists_are_read(span: tuple[int, int]) -> None:
+    draw, size = np.random.default_rng(2), 6_000
+    centres = unit(draw.standard_normal((150, DIM), dtype=np.float32))
+    clump = draw.integers(150, size=size)
+    own = unit(centres[clump] + 0.12 * draw.standard_normal((size, DIM), dtype=np.float32))
+    asked = unit(own[:200] + 0.1 * draw.standard_normal((200, DIM), dtype=np.float32))
+    stored, id_rank = own.astype(np.float16), draw.permutation(size).astype(np.int32)
+    built = build(stored, id_rank, asked, threads=1)
+    index = built.set_to(replace(built.info, probes=8, fetched=1))
+    away = np.argsort(np.argsort(-(centres @ centres[0]), kind="stable"))[clump]
+    allowed = RowSet((away >= span[0]) & (away < span[1]))
+    right = ExactIndex(stored, id_rank).search(asked[:60], 50, allowed)
+    found = index.search(asked[:60], 50, allowed)
+    assert recall_of(found, np.stack([one.rows for one in right])) > 0.95
+
+
+def test_an_index_is_freed_when_it_is_dropped_whoever_keeps_a_mask(
+    index: IvfIndex, queries: Vectors
+) -> None:
+    mask = np.random.default_rng(3).random(SIZE) < 0.5
+    mask.flags.writeable = False
+    dropped = index.set_to(index.info)
+    dropped.search(queries[:1], 10, RowSet(mask))
+    there = weakref.ref(dropped)
+    gc.disable()
+    try:
+        del dropped
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_a_filter_gives_as_many_as_are_asked_for_at_any_depth(
