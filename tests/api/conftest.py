@@ -39,7 +39,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
 
 @pytest.fixture(scope="package")
 def client(engine: FakeEngine) -> Iterator[TestClient]:
-    """A client of a ready app. What the app raises would reach it: every error must be answered."""
-    with capture_logs(), TestClient(create_app(lambda: engine, Settings())) as opened:
+    """A client of a ready app. What the app raises would reach it: every error must be answered.
+
+    Its deadline is long: how busy the machine is must not decide what is answered.
+    """
+    settings = Settings(timeout_ms=60_000)
+    with capture_logs(), TestClient(create_app(lambda: engine, settings)) as opened:
         wait_until_ready(opened)
         yield opened
